@@ -1,0 +1,1 @@
+"""The kernels, models and data behind the chapters of the book."""

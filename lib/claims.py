@@ -1,0 +1,225 @@
+"""Claims of a paper, each beside the number that tests it and the verdict that follows."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import math
+from collections.abc import Sequence
+
+from lib import recorded
+from lib.scale import check
+
+NOT_TESTED = "NOT TESTED AT THIS SCALE"
+VERDICTS = ("HOLDS", "PARTLY", "FAILS", NOT_TESTED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Test:
+    """One number and the interval in which the claim is accepted.
+
+    `ours` is a number, a sequence with one number per seed (its mean is judged, its smallest and
+    largest value are shown), or None where this scale does not measure it. `low` and `high` are
+    inclusive, in the unit of the statistic; None leaves that side open. `paper` is the paper's own
+    number, as text.
+
+    Raises ValueError if no bound is given, if they are in the wrong order, or if a number is not
+    finite.
+    """
+
+    __test__ = False  # pytest: not a test case
+
+    statistic: str
+    ours: float | Sequence[float] | None
+    low: float | None = None
+    high: float | None = None
+    paper: str = ""
+
+    def __post_init__(self):
+        if self.low is None and self.high is None:
+            raise ValueError(f"test {self.statistic!r} can never fail: give `low`, `high` or both")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"test {self.statistic!r}: low={self.low} is above high={self.high}")
+        if self.ours is not None and not (self.values and all(map(math.isfinite, self.values))):
+            raise ValueError(
+                f"test {self.statistic!r}: ours={self.ours!r} is not finite; pass None if it was "
+                "not measured, a bound if it was never reached"
+            )
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """One number per seed."""
+        if self.ours is None:
+            return ()
+        if hasattr(self.ours, "__len__"):
+            return tuple(float(v) for v in self.ours)
+        return (float(self.ours),)
+
+    @property
+    def mean(self) -> float | None:
+        """The number that is judged."""
+        return math.fsum(self.values) / len(self.values) if self.values else None
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the mean lies in the accepted interval; None if it was not measured."""
+        if self.mean is None:
+            return None
+        above = self.low is None or self.mean >= self.low
+        return above and (self.high is None or self.mean <= self.high)
+
+    @property
+    def interval(self) -> str:
+        """The accepted interval in words."""
+        if self.low is None:
+            return f"≤ {number(self.high)}"
+        if self.high is None:
+            return f"≥ {number(self.low)}"
+        return f"{number(self.low)} to {number(self.high)}"
+
+    def as_dict(self) -> dict:
+        """What the scoreboard reads: plain JSON, no infinities."""
+        spread = [min(self.values), max(self.values)] if len(self.values) > 1 else None
+        return {
+            "statistic": self.statistic,
+            "paper": self.paper,
+            "ours": self.mean,
+            "spread": spread,
+            "low": self.low,
+            "high": self.high,
+            "holds": self.holds,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One checkable sentence of a paper, where it stands, and the tests that decide it.
+
+    `source` says where the accepted intervals come from: the paper, theory, or measured noise.
+    """
+
+    id: str
+    sentence: str
+    where: str
+    tests: tuple[Test, ...]
+    source: str
+
+    def __post_init__(self):
+        if not self.tests:
+            raise ValueError(f"claim {self.id!r} has no test: give at least one")
+
+    @property
+    def verdict(self) -> str:
+        """HOLDS if every test does, FAILS if none does, PARTLY in between.
+
+        Tests that this scale does not measure are left out; with none left it is NOT TESTED.
+        """
+        results = [t.holds for t in self.tests if t.holds is not None]
+        if not results:
+            return NOT_TESTED
+        return "HOLDS" if all(results) else "PARTLY" if any(results) else "FAILS"
+
+    def as_dict(self) -> dict:
+        """What the scoreboard reads."""
+        return {
+            "id": self.id,
+            "sentence": self.sentence,
+            "where": self.where,
+            "source": self.source,
+            "verdict": self.verdict,
+            "tests": [t.as_dict() for t in self.tests],
+        }
+
+
+class Claims:
+    """The table that ends a chapter: text for checks, HTML for readers, JSON for the scoreboard.
+
+    Raises ValueError if two claims share an id or if `scale` is unknown.
+    """
+
+    def __init__(self, *claims: Claim, slug: str, scale: str, seed: int = 0):
+        ids = [c.id for c in claims]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise ValueError(f"claim ids must be unique, these stand twice: {', '.join(twice)}")
+        self.claims, self.slug, self.scale, self.seed = claims, slug, check(scale), seed
+
+    def as_dicts(self) -> list[dict]:
+        """The claims as plain JSON."""
+        where = {"slug": self.slug, "scale": self.scale, "seed": self.seed}
+        return [c.as_dict() | where for c in self.claims]
+
+    def __repr__(self) -> str:
+        width = max(len(c.id) for c in self.claims)
+        return "\n".join(f"{c.id:<{width}}  {c.verdict}" for c in self.claims)
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        data = {"text/plain": repr(self), "text/html": self._html()}
+        return data, {"claims": self.as_dicts()}
+
+    def _html(self) -> str:
+        past = {c["id"]: c for c in recorded.load(self.slug).get("claims", [])}
+        heads = ["Claim", "Statistic", "Paper", f"Here ({self.scale})", "Accepted", "Verdict"]
+        if past:
+            heads.insert(4, "Paper scale (recorded)")
+        rows = "".join(
+            self._rows(c, past.get(c.id) if past else None, bool(past)) for c in self.claims
+        )
+        head = "".join(f"<th scope='col'>{h}</th>" for h in heads)
+        return (
+            "<div class='claims-box' tabindex='0' role='region' aria-label='Claims and verdicts'>"
+            f"<table class='claims'><thead><tr>{head}</tr></thead>"
+            f"<tbody>{rows}</tbody></table></div>"
+        )
+
+    def _rows(self, claim: Claim, past: dict | None, recorded_column: bool) -> str:
+        """One table row per test; the claim and its verdict span them."""
+        span = f" rowspan='{len(claim.tests)}'"
+        anchor = f"claim-{self.slug}-{claim.id.lower()}"
+        sentence = (
+            f"<td class='claim'{span}><strong>{claim.id}</strong> {html.escape(claim.sentence)} "
+            f"<span class='where'>{html.escape(claim.where)}</span></td>"
+        )
+        verdict = f"<td class='verdict'{span} data-label='Verdict'>{badge(claim.verdict)}</td>"
+        before = {t["statistic"]: t for t in (past or {}).get("tests", [])}
+        rows = []
+        for i, test in enumerate(claim.tests):
+            cells = [
+                ("Statistic", html.escape(test.statistic)),
+                ("Paper", html.escape(test.paper) or "–"),
+                (f"Here ({self.scale})", shown(test.as_dict())),
+            ]
+            if recorded_column:
+                cells.append(("Paper scale", shown(before.get(test.statistic, {}))))
+            source = f" <span class='where'>{html.escape(claim.source)}</span>" if i == 0 else ""
+            cells.append(("Accepted", test.interval + source))
+            body = "".join(f"<td data-label='{name}'>{text}</td>" for name, text in cells)
+            first = f"<tr id='{anchor}'>" + sentence if i == 0 else "<tr>"
+            rows.append(first + body + (verdict if i == 0 else "") + "</tr>")
+        return "".join(rows)
+
+
+def number(value: float) -> str:
+    """A number as readers see it: three significant digits, no more."""
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}×10<sup>{int(exponent)}</sup>".replace("-", "−")
+
+
+def shown(test: dict) -> str:
+    """Our number with its spread over seeds, from a test's dictionary."""
+    if test.get("ours") is None:
+        return "–"
+    text = f"<strong>{number(test['ours'])}</strong>"
+    if test.get("spread"):
+        low, high = map(number, test["spread"])
+        text += f" <span class='where'>{low} to {high} over seeds</span>"
+    return text
+
+
+def badge(verdict: str) -> str:
+    """A verdict with a sign of its own, so that it does not depend on colour."""
+    sign = dict(zip(VERDICTS, "✓◐✗–", strict=True))[verdict]
+    words = f"<span aria-hidden='true'>{sign}</span> {verdict.lower()}"
+    return f"<span class='badge-{verdict.split()[0].lower()}'>{words}</span>"

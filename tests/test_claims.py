@@ -1,0 +1,97 @@
+"""Claims, scales, records and figures: what every chapter shares."""
+
+import json
+
+import jax
+import matplotlib.pyplot as plt
+import pytest
+
+from lib import figures, recorded, scale
+from lib.claims import NOT_TESTED, Claim, Claims, Test, number
+
+
+def claim(*ours, id="C1", low=1.0, high=2.0):
+    tests = tuple(Test(f"statistic {i}", value, low, high) for i, value in enumerate(ours))
+    return Claim(id, "a < b", "Table 1", tests, "theory")
+
+
+@pytest.mark.parametrize(
+    "ours, verdict",
+    [
+        ([1.0], "HOLDS"),  # both bounds belong to the interval
+        ([2.0], "HOLDS"),
+        ([2.1], "FAILS"),
+        ([0.9, 1.5], "PARTLY"),
+        ([None, 1.5], "HOLDS"),
+        ([None, 2.5], "FAILS"),
+        ([None], NOT_TESTED),
+        ([[0.5, 2.0]], "HOLDS"),  # over seeds the mean is judged
+        ([[0.5, 1.0]], "FAILS"),
+    ],
+)
+def test_verdict_follows_from_the_intervals(ours, verdict):
+    assert claim(*ours).verdict == verdict
+
+
+def test_claims_show_themselves_as_text_html_and_json():
+    table = Claims(claim([1.0, 1.5]), claim(3.0, id="C10"), slug="x", scale="smoke", seed=4)
+    data, metadata = table._repr_mimebundle_()
+    assert data["text/plain"] == "C1   HOLDS\nC10  FAILS"
+    assert "id='claim-x-c10'" in data["text/html"] and "a &lt; b" in data["text/html"]
+    first = json.loads(json.dumps(metadata, allow_nan=False))["claims"][0]
+    assert first["verdict"] == "HOLDS" and first["scale"] == "smoke" and first["seed"] == 4
+    assert first["tests"][0]["ours"] == 1.25 and first["tests"][0]["spread"] == [1.0, 1.5]
+
+
+@pytest.mark.parametrize(
+    "make, says",
+    [
+        (lambda: Test("s", 1.0), "can never fail"),
+        (lambda: Test("s", 1.0, 2, 1), "above"),
+        (lambda: Test("s", float("inf"), 1), "not finite"),
+        (lambda: Test("s", [], 1), "not finite"),
+        (lambda: Claim("C1", "", "", (), ""), "no test"),
+        (lambda: Claims(claim(1), claim(1), slug="x", scale="smoke"), "stand twice: C1"),
+        (lambda: Claims(claim(1), slug="x", scale="huge"), "use one of smoke, laptop, paper"),
+        (lambda: scale.pick("full", smoke=1, laptop=2, paper=3), "scale='full'"),
+        (lambda: figures.animation(lambda f, i: None, [], alt="x"), "needs frames"),
+    ],
+)
+def test_bad_input_says_what_was_wanted(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [(0, "0"), (3.14159, "3.14"), (1474, "1,474"), (9.54e-07, "9.5×10<sup>−7</sup>")],
+)
+def test_numbers_are_rounded_for_readers(value, text):
+    assert number(value) == text
+
+
+def test_scale_picks_its_value():
+    assert [scale.pick(s, smoke=1, laptop=2, paper=3) for s in scale.SCALES] == [1, 2, 3]
+
+
+def test_cores_once_jax_runs_stay_as_they_are():
+    assert scale.use_all_cores() == jax.local_device_count()
+
+
+def test_recorded_results_are_read_and_missing_ones_are_empty(tmp_path):
+    (tmp_path / "x.json").write_text('{"claims": []}')
+    assert recorded.load("x", tmp_path) == {"claims": []}
+    assert recorded.load("y", tmp_path) == {}
+
+
+def test_provenance_is_json_and_names_versions():
+    facts = json.loads(json.dumps(recorded.provenance()))
+    assert facts["versions"]["jax"] == jax.__version__ and facts["hardware"] and facts["date"]
+
+
+def test_animation_is_a_moving_gif():
+    gif = figures.animation(lambda f, i: f.add_subplot().plot([0, i]), [1, 2], alt="two lines")
+    assert (
+        gif.data[:3] == b"GIF" and gif.data.count(b"\x21\xf9\x04") == 2 and gif.alt == "two lines"
+    )
+    assert not plt.get_fignums()
