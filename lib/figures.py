@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Callable, Sequence
 
@@ -9,7 +10,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
-from IPython.display import Image
+from IPython.display import HTML, Image
 from PIL import Image as Picture
 
 # Okabe and Ito (2008): told apart with any kind of colour vision; yellow is left out, it is too
@@ -86,3 +87,25 @@ def animation(
         optimize=True,
     )
     return Image(data=file.getvalue(), format="gif", alt=alt)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence], *, caption: str) -> HTML:
+    """A table of results; None is shown as a dash, a float with three significant digits.
+
+    Raises ValueError if a row is not as long as the head.
+    """
+    for row in rows:
+        if len(row) != len(head):
+            raise ValueError(f"table row {row!r} has {len(row)} cells, the head has {len(head)}")
+
+    def cell(value) -> str:
+        text = "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+        return html.escape(text)
+
+    top = "".join(f"<th scope='col'>{cell(h)}</th>" for h in head)
+    body = "".join("<tr>" + "".join(f"<td>{cell(v)}</td>" for v in row) + "</tr>" for row in rows)
+    return HTML(
+        "<div class='results-box' tabindex='0' role='region' aria-label='Table of results'>"
+        f"<table class='results'><caption>{html.escape(caption)}</caption>"
+        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+    )

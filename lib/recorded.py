@@ -1,11 +1,13 @@
-"""Results of runs that are too large for a laptop, and where every result comes from."""
+"""Results that outlive a run: recorded at a large scale, kept while a run is interrupted."""
 
 from __future__ import annotations
 
 import datetime
 import json
+import os
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -21,6 +23,39 @@ def load(slug: str, folder: str | Path = "recorded") -> dict:
     """
     path = Path(folder) / f"{slug}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def resumable(name: str, compute: Callable[[], dict]) -> dict:
+    """What `compute()` returns, a dictionary of plain JSON; kept, so that a stopped run goes on.
+
+    While a chapter runs, the folder in EXECUTABLE_PAPERS_RESUME holds what it has finished; it
+    belongs to exactly this code, data and these parameters, and goes when the chapter is done.
+    Without that variable nothing is kept.
+    """
+    folder = os.environ.get("EXECUTABLE_PAPERS_RESUME")
+    if not folder:
+        return compute()
+    path = Path(folder) / f"{name}.json"
+    if not path.exists():
+        text = json.dumps(compute(), allow_nan=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+class Runs:
+    """Series of this run that `make record` may keep, by name; shown as a list of the names."""
+
+    def __init__(self, **series: dict):
+        self.series = series
+
+    def __repr__(self) -> str:
+        return "series of this run: " + ", ".join(self.series)
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"text/plain": repr(self)}, {"recorded_runs": self.series}
 
 
 def provenance() -> dict:

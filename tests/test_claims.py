@@ -54,6 +54,7 @@ def test_claims_show_themselves_as_text_html_and_json():
         (lambda: Claims(claim(1), claim(1), slug="x", scale="smoke"), "stand twice: C1"),
         (lambda: Claims(claim(1), slug="x", scale="huge"), "use one of smoke, laptop, paper"),
         (lambda: scale.pick("full", smoke=1, laptop=2, paper=3), "scale='full'"),
+        (lambda: figures.table(["a"], [[1, 2]], caption="x"), "has 2 cells, the head has 1"),
         (lambda: figures.animation(lambda f, i: None, [], alt="x"), "needs frames"),
     ],
 )
@@ -82,6 +83,30 @@ def test_recorded_results_are_read_and_missing_ones_are_empty(tmp_path):
     (tmp_path / "x.json").write_text('{"claims": []}')
     assert recorded.load("x", tmp_path) == {"claims": []}
     assert recorded.load("y", tmp_path) == {}
+
+
+def test_an_interrupted_run_computes_only_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXECUTABLE_PAPERS_RESUME", str(tmp_path / "run"))
+    assert recorded.resumable("a", lambda: {"x": [1, None]}) == {"x": [1, None]}
+    assert recorded.resumable("a", lambda: pytest.fail("computed twice")) == {"x": [1, None]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        recorded.resumable("b", lambda: {"x": float("nan")})
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["a.json"]
+
+
+def test_without_a_folder_nothing_is_kept(monkeypatch):
+    monkeypatch.delenv("EXECUTABLE_PAPERS_RESUME", raising=False)
+    assert [recorded.resumable("a", lambda i=i: {"x": i})["x"] for i in (1, 2)] == [1, 2]
+
+
+def test_tables_escape_round_and_show_gaps():
+    shown = figures.table(["a<b", "n"], [[1.23456, None]], caption="c").data
+    assert "a&lt;b" in shown and "1.23" in shown and "1.234" not in shown and "–" in shown
+
+
+def test_series_for_the_record_travel_in_the_metadata():
+    data, metadata = recorded.Runs(cnn={"rounds": [1]})._repr_mimebundle_()
+    assert metadata == {"recorded_runs": {"cnn": {"rounds": [1]}}} and "cnn" in data["text/plain"]
 
 
 def test_provenance_is_json_and_names_versions():
