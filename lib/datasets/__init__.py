@@ -1,0 +1,33 @@
+"""The data of every chapter: found, verified, downloaded or replaced under a visible banner.
+
+    from lib import datasets
+    data = datasets.mnist("laptop")     # data.train_x, data.train_y, ..., data.source
+    data.banner                         # shows itself if this is not the real MNIST
+
+`python -m lib.datasets list` says what there is and what is here.
+"""
+
+from lib.datasets.fallback import Banner
+from lib.datasets.images import ImageData, cifar10, mnist
+from lib.datasets.registry import ABOUT, REGISTRY, File
+from lib.datasets.store import ChecksumError, DatasetUnavailable, fetch, state
+from lib.datasets.text import Sequences, TextData, alphabet, encode_sequences, shakespeare
+
+__all__ = [
+    "ABOUT",
+    "REGISTRY",
+    "Banner",
+    "ChecksumError",
+    "DatasetUnavailable",
+    "File",
+    "ImageData",
+    "Sequences",
+    "TextData",
+    "alphabet",
+    "cifar10",
+    "encode_sequences",
+    "fetch",
+    "mnist",
+    "shakespeare",
+    "state",
+]

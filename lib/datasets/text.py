@@ -1,0 +1,162 @@
+"""Text by author: Shakespeare by speaking role, or Python's help texts by topic."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int16, Int32, UInt8
+
+from lib.datasets.fallback import Banner, real_or_embedded
+
+# A speech starts in the first column; its lines go on behind a tab.
+SPEECH = re.compile(r"([A-Z][A-Za-z0-9 ,.'\-&]*)\t+(\S.*)")
+HEADING = re.compile(r"\s*(ACT|SCENE|PROLOGUE|EPILOGUE|INDUCTION)\b")
+DIRECTION = re.compile(r"\[[^\]]*\]")
+ROLE = re.compile(r"[a-zA-Z ]+")  # the roles that the paper's authors keep
+POEMS = ("various", "rapeoflucrece", "venusandadonis", "loverscomplaint", "sonnets")
+SKIPPED = ("allswellthatendswell", *POEMS)  # the authors leave out All's Well, too
+
+
+class TextData(NamedTuple):
+    """One text per client, in bytes: the beginning to train on, the end to test on."""
+
+    names: list[str]
+    train: list[UInt8[np.ndarray, " n"]]
+    test: list[UInt8[np.ndarray, " m"]]
+    source: str  # "real" or "embedded"
+    banner: Banner | None
+
+
+class Sequences(NamedTuple):
+    """Texts cut to equal length: predict `y` from `x`; y = -1 is padding; `group` = whose text."""
+
+    x: Int16[np.ndarray, "n unroll"]
+    y: Int16[np.ndarray, "n unroll"]
+    group: Int32[np.ndarray, " n"]
+
+
+def shakespeare(scale: str) -> TextData:
+    """What each role says in 36 plays: the first 80 % of its lines to train, the rest to test.
+
+    As in McMahan et al. (2017), section 3, from the Moby edition: roles of at least two lines and
+    an alphabetic name, without All's Well That Ends Well. Embedded: Python's help by topic.
+    Raises DatasetUnavailable at paper scale, ChecksumError for a damaged local file.
+    """
+    return real_or_embedded(
+        "shakespeare",
+        ["moby_shakespeare_plays.tar.xz"],
+        scale,
+        real=read_plays,
+        embedded=help_topics,
+        instead="the help texts that come with Python, one client per topic",
+    )
+
+
+def help_topics(banner: Banner) -> TextData:
+    """Python's help texts, one client per topic, the last fifth of each text's lines to test."""
+    from pydoc_data.topics import topics
+
+    return split_lines({name: topics[name].splitlines() for name in sorted(topics)}, banner)
+
+
+def read_plays(path: Path) -> TextData:
+    """Read the archive of plays, one text file each; client names are "<play>: <ROLE>"."""
+    roles = {}
+    with tarfile.open(path) as archive:
+        for member in archive:
+            play = Path(member.name).stem
+            if member.isfile() and play not in SKIPPED:
+                text = archive.extractfile(member).read().decode("utf-8")
+                roles |= {f"{play}: {role}": said for role, said in lines_by_role(text).items()}
+    return split_lines({name: roles[name] for name in sorted(roles)}, None)
+
+
+def lines_by_role(play: str) -> dict[str, list[str]]:
+    """The lines that each role speaks, in order; "NAME<TAB>line" starts a speech.
+
+    Left out: what stands before the first scene, headings, the running title, and stage directions
+    [in brackets]. Roles with other than letters and spaces in the name, or with a single line, go.
+    """
+    title = play.strip().partition("\n")[0].strip()
+    roles: dict[str, list[str]] = {}
+    role = None
+    begun = False
+    for line in DIRECTION.sub("", play).splitlines():
+        speech = SPEECH.fullmatch(line)
+        if HEADING.match(line):
+            role, begun = None, True
+        elif begun and speech:
+            role = speech[1].strip()
+            roles.setdefault(role, []).append(speech[2].strip())
+        elif role and line.startswith("\t") and line.strip() not in ("", title):
+            roles[role].append(line.strip())
+    return {r: said for r, said in roles.items() if len(said) >= 2 and ROLE.fullmatch(r)}
+
+
+def split_lines(lines: dict[str, list[str]], banner: Banner | None) -> TextData:
+    """Cut each client's lines: the first 80 % to train on, the last 20 %, at least one, to test."""
+
+    def text(part: list[str]) -> UInt8[np.ndarray, " n"]:
+        return np.frombuffer("".join(f"{line}\n" for line in part).encode(), np.uint8)
+
+    cuts = {name: min(len(said) * 4 // 5, len(said) - 1) for name, said in lines.items()}
+    return TextData(
+        names=list(lines),
+        train=[text(said[: cuts[name]]) for name, said in lines.items()],
+        test=[text(said[cuts[name] :]) for name, said in lines.items()],
+        source="embedded" if banner else "real",
+        banner=banner,
+    )
+
+
+def alphabet(texts: Sequence[UInt8[np.ndarray, " _"]]) -> UInt8[np.ndarray, " symbols"]:
+    """The bytes that occur in the texts, in order: a compact vocabulary for `encode_sequences`."""
+    used = np.zeros(256, bool)
+    for text in texts:
+        used[text] = True
+    return np.flatnonzero(used).astype(np.uint8)
+
+
+def encode_sequences(
+    texts: Sequence[UInt8[np.ndarray, " _"]],
+    unroll: int = 80,
+    symbols: UInt8[np.ndarray, " symbols"] | None = None,
+) -> Sequences:
+    """Cut each text into stretches of `unroll` symbols, each with the symbol that comes next.
+
+    Symbol i stands for byte `symbols[i]` (None: all 256 bytes); two more are the marks put before
+    (len(symbols)) and after (len(symbols) + 1) each text, so that the paper's vocabulary has 258.
+    The last stretch of a text is padded: x = 0, y = -1. An empty text gives no stretch.
+
+    Raises ValueError if `unroll` < 1 or if a text has a byte that `symbols` lacks.
+    """
+    if unroll < 1:
+        raise ValueError(f"unroll={unroll} must be at least 1")
+    symbols = np.arange(256, dtype=np.uint8) if symbols is None else symbols
+    code = np.full(256, -1, np.int16)
+    code[symbols] = np.arange(len(symbols))
+    xs, ys, groups = [], [], []
+    for group, text in enumerate(texts):
+        if not len(text):
+            continue
+        inside = code[text]
+        if inside.min() < 0:
+            missing = bytes([text[inside.argmin()]])
+            raise ValueError(f"texts[{group}] has the byte {missing!r}, which symbols lacks")
+        marked = np.concatenate([[len(symbols)], inside, [len(symbols) + 1]]).astype(np.int16)
+        rows = -(-(len(marked) - 1) // unroll)
+        x = np.zeros((rows, unroll), np.int16)
+        y = np.full((rows, unroll), -1, np.int16)
+        x.flat[: len(marked) - 1] = marked[:-1]
+        y.flat[: len(marked) - 1] = marked[1:]
+        xs.append(x)
+        ys.append(y)
+        groups.append(np.full(rows, group, np.int32))
+    if not xs:
+        raise ValueError("texts are all empty: at least one needs a byte")
+    return Sequences(np.concatenate(xs), np.concatenate(ys), np.concatenate(groups))
