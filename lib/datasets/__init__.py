@@ -8,6 +8,7 @@
 """
 
 from lib.datasets.fallback import Banner
+from lib.datasets.federated import PostData, WriterData, emnist, stackoverflow
 from lib.datasets.images import ImageData, cifar10, mnist
 from lib.datasets.registry import ABOUT, REGISTRY, File
 from lib.datasets.store import ChecksumError, DatasetUnavailable, fetch, state
@@ -21,13 +22,17 @@ __all__ = [
     "DatasetUnavailable",
     "File",
     "ImageData",
+    "PostData",
     "Sequences",
     "TextData",
+    "WriterData",
     "alphabet",
     "cifar10",
+    "emnist",
     "encode_sequences",
     "fetch",
     "mnist",
     "shakespeare",
+    "stackoverflow",
     "state",
 ]

@@ -13,9 +13,7 @@ from jaxtyping import Int16, Int32, UInt8
 
 from lib.datasets.fallback import Banner, real_or_embedded
 
-# A speech starts in the first column; its lines go on behind a tab.
-SPEECH = re.compile(r"([A-Z][A-Za-z0-9 ,.'\-&]*)\t+(\S.*)")
-HEADING = re.compile(r"\s*(ACT|SCENE|PROLOGUE|EPILOGUE|INDUCTION)\b")
+HEADING = re.compile(r"(ACT|SCENE)\b.*|\s*(PROLOGUE|EPILOGUE|INDUCTION)\.?\s*")
 DIRECTION = re.compile(r"\[[^\]]*\]")
 ROLE = re.compile(r"[a-zA-Z ]+")  # the roles that the paper's authors keep
 POEMS = ("various", "rapeoflucrece", "venusandadonis", "loverscomplaint", "sonnets")
@@ -77,24 +75,25 @@ def read_plays(path: Path) -> TextData:
 
 
 def lines_by_role(play: str) -> dict[str, list[str]]:
-    """The lines that each role speaks, in order; "NAME<TAB>line" starts a speech.
+    """The lines that each role speaks, in order.
 
-    Left out: what stands before the first scene, headings, the running title, and stage directions
-    [in brackets]. Roles with other than letters and spaces in the name, or with a single line, go.
+    A speaker's name stands in the first column, long names on two lines; words stand behind a tab.
+    Left out: what comes before the first scene, headings, the running title, and stage directions
+    [in brackets]; roles with other than letters and spaces in the name or with a single line.
     """
     title = play.strip().partition("\n")[0].strip()
     roles: dict[str, list[str]] = {}
-    role = None
-    begun = False
+    role, half, begun = "", "", False
     for line in DIRECTION.sub("", play).splitlines():
-        speech = SPEECH.fullmatch(line)
-        if HEADING.match(line):
-            role, begun = None, True
-        elif begun and speech:
-            role = speech[1].strip()
-            roles.setdefault(role, []).append(speech[2].strip())
-        elif role and line.startswith("\t") and line.strip() not in ("", title):
-            roles[role].append(line.strip())
+        if HEADING.fullmatch(line):
+            role, half, begun = "", "", True
+            continue
+        name, tab, words = line.partition("\t")
+        if name.strip() and tab:
+            role = f"{half} {name.strip()}".strip().rstrip(":")
+        half = "" if tab else name.strip()
+        if begun and role and words.strip() not in ("", title):
+            roles.setdefault(role, []).append(words.strip())
     return {r: said for r, said in roles.items() if len(said) >= 2 and ROLE.fullmatch(r)}
 
 
