@@ -87,17 +87,16 @@ def read_emnist(path: Path, *, writers: int | None, only_digits: bool) -> Writer
     """Read the archive of writers; its pixels are 0 (ink) to 1 (paper) and get turned round."""
     database = store.unpacked("emnist", EMNIST, path)
     kind = "digits_only" if only_digits else "all"
-    names, parts = [], []
+    writer_names, parts = set(), []
     for split in ("train", "test"):
         x, y, writer = [], [], []
         for name, example in examples(database, f"{kind}_{split}", writers):
-            if name not in names:
-                names.append(name)
+            writer_names.add(name)
             x.append(np.round(255 * (1 - example["pixels"])).astype(np.uint8).reshape(28, 28))
             y.append(example["label"][0])
             writer.append(name)
         parts += [np.array(x), np.array(y, np.uint8), writer]
-    names.sort()
+    names = sorted(writer_names)
     index = {name: i for i, name in enumerate(names)}
     for i in (2, 5):
         parts[i] = np.array([index[name] for name in parts[i]], np.int32)

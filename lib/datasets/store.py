@@ -7,6 +7,7 @@ import logging
 import lzma
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pooch
@@ -115,7 +116,7 @@ def sha256(path: Path) -> str:
     return _checked[key]
 
 
-def download(name: str, file: str, *, progress: bool = False) -> Path:
+def download(name: str, file: str) -> Path:
     """Download a file into the cache from the first mirror that delivers the right bytes.
 
     pooch writes to a temporary name and renames, so that no half-written file ever stays.
@@ -128,6 +129,7 @@ def download(name: str, file: str, *, progress: bool = False) -> Path:
     if not entry.urls:
         raise _unavailable(name, file, ["it cannot be downloaded from anywhere"])
     pooch.get_logger().setLevel(logging.ERROR)
+    downloader = pooch.HTTPDownloader(timeout=TIMEOUT, progressbar=sys.stderr.isatty())
     reasons = []
     for url in entry.urls:
         try:
@@ -136,7 +138,7 @@ def download(name: str, file: str, *, progress: bool = False) -> Path:
                 known_hash=entry.sha256 and f"sha256:{entry.sha256}",
                 fname=file,
                 path=cache_folder(name),
-                downloader=pooch.HTTPDownloader(timeout=TIMEOUT, progressbar=progress),
+                downloader=downloader,
             )
             return Path(path)
         except requests.RequestException as error:
