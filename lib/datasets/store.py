@@ -127,7 +127,7 @@ def download(name: str, file: str) -> Path:
     if os.environ.get(OFFLINE) == "1":
         raise _unavailable(name, file, [f"{OFFLINE}=1 forbids downloads"])
     if not entry.urls:
-        raise _unavailable(name, file, ["it cannot be downloaded from anywhere"])
+        raise _unavailable(name, file, ["no mirror of it is known"])
     pooch.get_logger().setLevel(logging.ERROR)
     downloader = pooch.HTTPDownloader(timeout=TIMEOUT, progressbar=sys.stderr.isatty())
     reasons = []
@@ -190,8 +190,9 @@ def _in_short(error: requests.RequestException) -> str:
 
 
 def _unavailable(name: str, file: str, reasons: list[str]) -> DatasetUnavailable:
+    get = f"run `python -m lib.datasets get {name}` where there is a network, or "
     return DatasetUnavailable(
-        f"{name}/{file} is not here: {'; '.join(reasons)}. Run `python -m lib.datasets get {name}` "
-        f"where there is a network, or put the file into a folder {name}/ and name the folder "
-        f"above it in {FOLDER}"
+        f"{name}/{file} is not here: {'; '.join(reasons)}. To get it, "
+        f"{get if files_of(name)[file].urls else ''}put it into a folder {name}/ and name the "
+        f"folder above it in {FOLDER}"
     )
