@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import TypeVar
 
-import jax
-
 SCALES = ("smoke", "laptop", "paper")
 T = TypeVar("T")
 
@@ -31,6 +29,8 @@ def use_all_cores(most: int = 8) -> int:
 
     Call it before the first computation. Where JAX already runs, or on a GPU, nothing changes.
     """
+    import jax  # here, since datasets need only the scales and should start at once
+
     cores = min(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), most
     )

@@ -1,0 +1,82 @@
+# Executable Papers. Everything happens in .venv, which the first command sets up.
+SCALE ?= laptop
+SEED ?= 0
+SEEDS ?= 0 1 2
+PROFILE ?= laptop
+PARAMETERS ?=
+CHAPTER ?=
+CLAIMS ?=
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PY := .venv/bin/python
+RUN = $(PY) book/_run/run.py --scale "$(SCALE)" --profile "$(PROFILE)" --parameters "$(PARAMETERS)"
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
+
+.PHONY: book test chapter sweep render bench lab student instructor record times reference lock lint format clean help
+
+book: .venv/.done ## run every chapter (SCALE=smoke|laptop|paper) and render _build/html/index.html
+	@$(RUN)
+	@$(PY) book/_run/render.py --scale "$(SCALE)"
+
+test: .venv/.done ## check the kernels, every verdict and every page
+	@$(PY) -m pytest -n 2 --dist loadgroup
+
+chapter: .venv/.done ## run one chapter and print its claims: CHAPTER=fedavg [SCALE= SEED= PARAMETERS="name=value"]
+	@$(RUN) --chapters "$(CHAPTER)" --seeds "$(SEED)" --show
+
+sweep: .venv/.done ## run a chapter over SEEDS="0 1 2" and PARAMETERS="name=a,b", here or on a cluster (PROFILE=slurm)
+	@$(RUN) --chapters "$(CHAPTER)" --seeds "$(SEEDS)" --show
+
+bench: .venv/.done ## time the kernels against their peers, side by side
+	@$(PY) benchmarks/bench_fedavg.py
+
+lab: .venv/.done ## open the chapters in JupyterLab
+	@$(PY) -m uv pip install -q --python .venv jupyterlab
+	@cd book && ../$(PY) -m jupyterlab
+
+student: .venv/.done ## notebooks without solutions, in _build/student/
+	@$(PY) book/_run/hand_out.py student
+
+instructor: .venv/.done ## notebooks with solutions, in _build/instructor/
+	@$(PY) book/_run/hand_out.py instructor
+
+record: SCALE = paper
+record: .venv/.done ## run at paper scale and keep the result in book/recorded/: CHAPTER= [SCALE= PARAMETERS= CLAIMS="C1 C2"]
+	@$(RUN) --chapters "$(CHAPTER)" --seeds "$(SEED)" --show
+	@$(PY) book/_run/record.py --chapter "$(CHAPTER)" --scale "$(SCALE)" --seed "$(SEED)" --parameters "$(PARAMETERS)" --claims "$(CLAIMS)"
+
+times: .venv/.done ## keep the run times of the notebooks that are here in book/recorded/times.json
+	@$(PY) book/_run/record.py
+
+reference: .venv/.done ## pin the verdicts of a chapter's smoke run: CHAPTER=
+	@$(PY) book/_run/run.py --scale smoke --chapters "$(CHAPTER)" --show
+	@$(PY) book/_run/reference.py "$(CHAPTER)"
+
+lock: .venv/.done ## renew requirements.txt from requirements.in
+	@$(PY) -m uv pip compile -q --universal --python-version 3.11 --no-header --upgrade requirements.in -o requirements.txt
+
+lint: .venv/.done ## ruff over modules and chapters
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+format: .venv/.done ## put modules and chapter cells in order
+	@$(PY) -m ruff check --fix-only -q .
+	@$(PY) -m ruff format -q .
+	@$(PY) -m jupytext -q --pipe 'ruff format --line-length 88 --stdin-filename x.ipynb -' --pipe-fmt ipynb book/fedavg.md
+
+clean: ## remove everything that make has made, but for .venv and the compilation cache
+	rm -rf _build _executed .snakemake
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+.venv/.done: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or say make PYTHON=/path/to/python3.11"; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, $(PYTHON) is older: say make PYTHON=/path/to/python3.11"; exit 2; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' || { echo "Python's venv is missing: on Debian and Ubuntu, apt install python3-venv"; exit 2; }
+	@echo "setting up .venv (once)"
+	@"$(PYTHON)" -m venv .venv
+	@$(PY) -m pip install -q --disable-pip-version-check uv
+	@$(PY) -m uv pip install -q --python .venv -r requirements.txt
+	@$(PY) -m uv pip install -q --python .venv --no-deps -e .
+	@touch $@

@@ -1,0 +1,51 @@
+"""The only executor of chapters: chapter x seed x parameters, on one laptop or on a cluster.
+
+`make` calls it through book/_run/run.py, which shows progress. By hand:
+    snakemake --cores 2 --rerun-triggers params --config scale=smoke
+"""
+
+import json
+import re
+import sys
+
+sys.path[:0] = ["book/_run"]
+import chapters
+
+SCALE = config.get("scale", "laptop")
+SLUGS = config.get("chapters") or chapters.written()
+SEEDS = config.get("seeds", [0])
+SETS = config.get("parameters", [{}])
+RUNS = {
+    chapters.executed(slug, SCALE, seed, extra).relative_to(chapters.ROOT).with_suffix("").as_posix(): (slug, SCALE, seed, extra)
+    for slug in SLUGS for seed in SEEDS for extra in SETS
+}
+
+
+rule all:
+    input:
+        [f"{run}.ipynb" for run in RUNS],
+
+
+rule chapter:
+    # Neither the time stamp of the source nor its prose matters: the key in `params` does.
+    input:
+        ancient(lambda w: f"book/{RUNS[w.run][0]}.md"),
+    output:
+        "{run}.ipynb",
+    wildcard_constraints:
+        run="|".join(map(re.escape, RUNS)) or "none",
+    params:
+        key=lambda w: chapters.key(*RUNS[w.run]),
+        run=lambda w: [str(v) for v in RUNS[w.run][:3]],
+        extra=lambda w: json.dumps(RUNS[w.run][3]),
+    log:
+        "{run}.log",
+    benchmark:
+        "{run}.tsv"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=1 if SCALE == "paper" else 0,
+    shell:
+        "python book/_run/execute.py {params.run} {params.extra:q} > {log:q} 2>&1"

@@ -1,0 +1,260 @@
+"""What `make book` and `make chapter` show while Snakemake runs chapters."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import yaml
+
+from chapters import ROOT, SCALES, code_cells, data_of, executed, key, written
+
+LOG = ROOT / "_executed" / "snakemake.log"
+
+
+def main() -> int:
+    """Check the request, fetch data, run what is not today's, and say how it went."""
+    wanted = arguments()
+    prepare_environment()
+    sys.path[:0] = [str(ROOT)]
+    if wanted.scale != "smoke" and not fetch_data(wanted.chapters, wanted.scale):
+        return 1
+    os.environ["EXECUTABLE_PAPERS_OFFLINE"] = (
+        "1"  # what is at hand is part of the key: no change now
+    )
+    runs = [
+        (slug, wanted.scale, seed, extra)
+        for slug in wanted.chapters
+        for seed in wanted.seeds
+        for extra in wanted.parameters
+    ]
+    todo = {run_name(run): run for run in runs if not current(run)}
+    for run in todo.values():
+        executed(*run).unlink(missing_ok=True)
+    failed = snakemake(wanted, todo) if todo else []
+    if not todo:
+        print(f"{len(runs)} of {len(runs)} chapter runs are up to date ({wanted.scale})")
+    if wanted.show:
+        for run in runs:
+            show(run)
+    return 1 if failed else 0
+
+
+def arguments() -> argparse.Namespace:
+    """The request, checked; a mistake is one line that says what was wanted."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scale", default="laptop")
+    parser.add_argument("--chapters", default="", help="slugs; all that are written if empty")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--parameters", default="", help="name=value name=value ...")
+    parser.add_argument("--profile", default="laptop")
+    parser.add_argument("--show", action="store_true", help="print the claims of each run")
+    wanted = parser.parse_args()
+    wanted.chapters = wanted.chapters.split() or written()
+    unknown = [slug for slug in wanted.chapters if slug not in written()]
+    if unknown:
+        stop(f"CHAPTER={' '.join(unknown)} is not written: use one of {', '.join(written())}")
+    if wanted.scale not in SCALES:
+        stop(f"SCALE={wanted.scale} is not known: use one of {', '.join(SCALES)}")
+    if not all(seed.isdigit() for seed in wanted.seeds.split()) or not wanted.seeds.split():
+        stop(f"SEED={wanted.seeds!r} must be whole numbers, such as SEED=3 or SEEDS='0 1 2'")
+    wanted.seeds = [int(seed) for seed in wanted.seeds.split()]
+    wanted.parameters = arguments_of(wanted.parameters)
+    if not (ROOT / "profiles" / wanted.profile).is_dir():
+        known = sorted(p.name for p in (ROOT / "profiles").iterdir())
+        stop(f"PROFILE={wanted.profile} is not known: use one of {', '.join(known)}")
+    return wanted
+
+
+def arguments_of(parameters: str) -> list[dict]:
+    """The sets of values that "name=value name=value,value" asks for: commas make a sweep."""
+    pairs = [word.partition("=") for word in parameters.split()]
+    if not all(name and values for name, _, values in pairs):
+        stop(f"PARAMETERS={parameters!r} must read name=value, such as cnn_target=0.99")
+    sets = [{}]
+    for name, _, values in pairs:
+        sets = [s | {name: yaml.safe_load(value)} for s in sets for value in values.split(",")]
+    return sets
+
+
+def stop(message: str) -> None:
+    print(message, file=sys.stderr)
+    raise SystemExit(2)
+
+
+def prepare_environment() -> None:
+    """What every chapter's process inherits; it runs inside book/, so that paths are absolute."""
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    folder = os.environ.get("EXECUTABLE_PAPERS_DATA")
+    if folder:
+        os.environ["EXECUTABLE_PAPERS_DATA"] = str(Path(folder).expanduser().absolute())
+
+
+def fetch_data(slugs: list[str], scale: str) -> bool:
+    """Try to have the real data of these chapters at hand; say what is missing."""
+    from lib import datasets
+
+    for name in sorted({name for slug in slugs for name in data_of(slug)}):
+        try:
+            datasets.fetch(name)
+        except datasets.DatasetUnavailable as error:
+            if scale == "paper":
+                print(f"scale paper needs real data. {error}", file=sys.stderr)
+                return False
+            print(f"FALLBACK DATA: no {name}; its chapters run on embedded data. {error}")
+        except (datasets.ChecksumError, ValueError) as error:
+            print(error, file=sys.stderr)
+            return False
+    return True
+
+
+def run_name(run: tuple) -> str:
+    slug, _, seed, extra = run
+    words = [slug] + ([f"seed {seed}"] if seed else []) + [f"{k}={v}" for k, v in extra.items()]
+    return ", ".join(words)
+
+
+def current(run: tuple) -> bool:
+    """Whether this run's notebook exists and bears the key of today."""
+    path = executed(*run)
+    if not path.exists():
+        return False
+    stamp = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("executable_papers", {})
+    return stamp.get("key") == key(*run)
+
+
+def expected_seconds(run: tuple) -> float | None:
+    """How long this run took before, here or where the book's times were recorded."""
+    bench = executed(*run).with_suffix(".tsv")
+    if bench.exists():
+        head, values = (line.split("\t") for line in bench.read_text().splitlines()[:2])
+        return float(values[head.index("s")])
+    times = ROOT / "book" / "recorded" / "times.json"
+    known = json.loads(times.read_text(encoding="utf-8")) if times.exists() else {}
+    return known.get(run[0], {}).get(run[1], {}).get("wall_seconds")
+
+
+def snakemake(wanted: argparse.Namespace, todo: dict[str, tuple]) -> list[str]:
+    """Run what is to do, showing progress; return the names of the runs that failed."""
+    expected = {name: expected_seconds(run) for name, run in todo.items()}
+    config = {
+        "scale": wanted.scale,
+        "chapters": wanted.chapters,
+        "seeds": wanted.seeds,
+        "parameters": wanted.parameters,
+    }
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    for run in todo.values():
+        executed(*run).with_suffix(".log").unlink(missing_ok=True)
+    settings = LOG.with_name("snakemake.json")
+    settings.write_text(json.dumps(config))
+    command = [sys.executable, "-m", "snakemake", "--profile", f"profiles/{wanted.profile}"]
+    command += ["--configfile", settings.relative_to(ROOT).as_posix()]
+    start = time.monotonic()
+    with LOG.open("w", encoding="utf-8") as log:
+        engine = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            watch(engine, todo, expected)
+        except KeyboardInterrupt:
+            engine.terminate()
+            engine.wait()
+            print("\nstopped; the next run goes on after the last finished experiment")
+            raise SystemExit(130) from None
+    failed = [name for name, run in todo.items() if not executed(*run).exists()]
+    for name in failed:
+        explain(name, executed(*todo[name]))
+    if engine.returncode and not failed:
+        print(f"Snakemake failed, see {LOG.relative_to(ROOT)}", file=sys.stderr)
+        failed = ["snakemake"]
+    done = len(todo) - len(failed)
+    print(f"{done} of {len(todo)} chapter runs done in {clock(time.monotonic() - start)}")
+    return failed
+
+
+def watch(engine: subprocess.Popen, todo: dict[str, tuple], expected: dict) -> None:
+    """Say which run has started, how long it takes and how long it should, until all are done."""
+    started: dict[str, float] = {}
+    ended: set[str] = set()
+    said = time.monotonic()
+    while True:
+        over = engine.poll() is not None
+        for name, run in todo.items():
+            path = executed(*run)
+            if name not in started and path.with_suffix(".log").exists():
+                started[name] = time.monotonic()
+                about = f", about {clock(expected[name])}" if expected[name] else ""
+                say(f"[{len(started)}/{len(todo)}] {name}: started ({run[1]}{about})")
+            if name in started and name not in ended and path.exists():
+                ended.add(name)
+                say(f"[{len(ended)}/{len(todo)}] {name}: done in {lasted(started[name])}")
+        pause = 1 if sys.stdout.isatty() else 30
+        if not over and time.monotonic() - said >= pause:
+            said = time.monotonic()
+            lines = [
+                f"{name} {lasted(started[name])}"
+                + (f" of about {clock(expected[name])}" if expected[name] else "")
+                for name in started
+                if name not in ended
+            ]
+            if lines:
+                say("    " + "; ".join(lines), passing=True)
+        if over:
+            return
+        time.sleep(0.5)
+
+
+def say(text: str, passing: bool = False) -> None:
+    """A line; on a terminal a passing one is overwritten by the next."""
+    if sys.stdout.isatty():
+        print(f"\r\033[K{text}", end="" if passing else "\n", flush=True)
+    else:
+        print(text, flush=True)
+
+
+def explain(name: str, path: Path) -> None:
+    """Name the logs of a failed run, and the last lines of what went wrong."""
+    log = path.with_suffix(".log")
+    tail = (
+        log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:] if log.exists() else []
+    )
+    print(f"{name} FAILED. Log: {log.relative_to(ROOT)}", file=sys.stderr)
+    if path.with_suffix(".failed.ipynb").exists():
+        kept = path.with_suffix(".failed.ipynb").relative_to(ROOT)
+        print(f"The notebook as far as it came: {kept}", file=sys.stderr)
+    print("\n".join(f"    {line}" for line in tail), file=sys.stderr)
+
+
+def show(run: tuple) -> None:
+    """Print the checked cells of a run, and where its notebook lies."""
+    path = executed(*run)
+    if not path.exists():
+        return
+    print(f"\n{run_name(run)} ({run[1]}): {path.relative_to(ROOT)}")
+    for cell in code_cells(nbformat.read(path, 4)):
+        if "claims" in cell.metadata.get("tags", []):
+            print(*(out.data["text/plain"] for out in cell.outputs if "data" in out), sep="\n")
+
+
+def clock(seconds: float) -> str:
+    return (
+        f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+        if seconds >= 60
+        else f"{seconds:.0f} s"
+    )
+
+
+def lasted(since: float) -> str:
+    return clock(time.monotonic() - since)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
