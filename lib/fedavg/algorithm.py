@@ -59,6 +59,7 @@ def client_update(
     _check(lr=lr, epochs=epochs, batch=batch)
     if len(x) != len(y):
         raise ValueError(f"x has {len(x)} examples and y {len(y)}: they must be as many")
+    _check_fit(model, x, y, loss)
     model, x, y, n = jax.tree.map(jnp.asarray, (model, x, y, n))
     return _client(model, x, y, n, key, lr, epochs, batch, loss, proximal)
 
@@ -86,6 +87,7 @@ def fedavg_round(
     Raises ValueError as `client_update` does, and for an unknown `clients`.
     """
     _check(lr=lr, epochs=epochs, batch=batch, clients=clients)
+    _check_fit(model, federation.x[0], federation.y[0], loss)
     setting = _Setting(epochs, batch, loss, proximal, _way(clients), mesh)
     model, federation, ids = jax.tree.map(jnp.asarray, (model, Federation(*federation), ids))
     return _round(model, federation, ids, key, lr, setting)
@@ -138,9 +140,10 @@ def train(
             f"federation has {len(federation.x)} clients in x, {len(federation.y)} in y and "
             f"{len(federation.n)} in n: they must be as many, use pack()"
         )
+    _check_fit(model, federation.x[0], federation.y[0], loss)
     sample_clients(key, len(federation.n), fraction)
     setting = _Setting(epochs, batch, loss, proximal, _way(clients), mesh)
-    advance = partial(_advance, fraction=fraction, steps=eval_every, server=server, setting=setting)
+    advance = partial(_advance, fraction=fraction, server=server, setting=setting)
     federation, test = jax.device_put((Federation(*federation), test))
     lr = jnp.asarray(lr, jnp.float32)
     state = jax.tree.map(jnp.asarray, (model, server.init(model) if server else ()))
@@ -148,11 +151,12 @@ def train(
         state = jax.tree.map(lambda w: jnp.repeat(w[None], len(lr), 0), state)
     seen, scores = [], []
     for done in range(0, rounds, eval_every):
-        state, score = advance(state, federation, test, lr, key, done)
-        seen.append(done + eval_every)
+        steps = min(eval_every, rounds - done)
+        state, score = advance(state, federation, test, lr, key, done, steps=steps)
+        seen.append(done + steps)
         scores.append(np.asarray(score))
         if progress is not None:
-            progress.update(eval_every)
+            progress.update(steps)
             progress.set_postfix(accuracy=f"{scores[-1].max():.3f}")
         if target is not None and scores[-1].max() >= target:
             break
@@ -285,6 +289,18 @@ def _way(clients: str) -> str:
     if clients != "auto":
         return clients
     return "scan" if jax.default_backend() == "cpu" else "vmap"
+
+
+def _check_fit(model, x, y, loss):
+    """Say so if the model cannot read these examples, in one line rather than in XLA's many."""
+    one = [jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype) for a in (x, y)]
+    try:
+        jax.eval_shape(loss, model, *one, jax.ShapeDtypeStruct((1,), jnp.float32))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the model does not fit examples of shape {x.shape[1:]} and labels of shape "
+            f"{y.shape[1:]}: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _check(*, lr, epochs, batch, clients="auto"):

@@ -94,7 +94,9 @@ def label_histogram(
 def pack(x: np.ndarray, y: np.ndarray, parts: Sequence[np.ndarray]) -> Federation:
     """Copy each client's examples into one padded array, with the types they have.
 
-    Raises ValueError if `x` and `y` differ in length or if there is no client or an empty one.
+    A client may be empty, as a Dirichlet draw can leave it; one at least must not.
+
+    Raises ValueError if `x` and `y` differ in length or if there is no example at all.
     """
     if len(x) != len(y):
         raise ValueError(f"x has {len(x)} examples and y {len(y)}: they must be as many")
