@@ -1,0 +1,123 @@
+"""Strict JAX for the unit tests; chapters' verdicts as tests; chapters run with a wrong kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jupytext
+import nbformat
+import pytest
+from nbval.plugin import IPyNbCell, IPyNbFile
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN = ROOT / "book" / "_run"
+sys.path[:0] = [str(RUN)]
+import chapters  # noqa: E402
+import reference  # noqa: E402
+
+jax.config.update("jax_num_cpu_devices", 2)  # what runs over several devices is tested on two
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+class Verdicts(IPyNbFile):
+    """tests/reference/<slug>.smoke.json: what the checked cells of a smoke run must say."""
+
+    outputs: list | None = None
+
+    def setup(self):  # nbval would start a kernel here, but the chapter runs as it does in the book
+        self.setup_sanitize_files()
+        self.skip_compare += ("text/html",)
+
+    def collect(self):
+        slug = self.path.name.removesuffix(".smoke.json")
+        expected = json.loads(self.path.read_text(encoding="utf-8"))
+        if slug not in chapters.written():
+            raise self.CollectError(f"{self.path.name}: there is no chapter {slug}")
+        cells = chapters.code_cells(jupytext.read(chapters.source(slug)))
+        checked = {
+            cell.metadata.get("name", f"unnamed cell {number}"): number
+            for number, cell in enumerate(cells)
+            if "nbval-check-output" in cell.metadata.get("tags", [])
+        }
+        empty = [name for name, text in expected.items() if not text.strip()]
+        if not expected or empty or checked.keys() != expected.keys():
+            raise self.CollectError(
+                f"{self.path.name} has {sorted(expected.keys() - set(empty))}, the chapter "
+                f"checks {sorted(checked)}: look at the chapter, then make reference CHAPTER={slug}"
+            )
+        for name, number in checked.items():
+            text = {"text/plain": expected[name]}
+            # nbval compares nothing without an execution count
+            output = nbformat.v4.new_output("execute_result", text, execution_count=1)
+            cell = nbformat.from_dict(cells[number] | {"outputs": [output], "execution_count": 1})
+            item = Verdict.from_parent(
+                self, name=name, cell_num=number, cell=cell, options={"check": True}
+            )
+            item.add_marker(pytest.mark.xdist_group(f"chapter-{slug}"))
+            yield item
+
+    def fresh(self) -> list:
+        """The outputs of each code cell of today's smoke run, which runs only if it must."""
+        if self.outputs is None:
+            path = smoke_run(self.path.name.removesuffix(".smoke.json"))
+            cells = chapters.code_cells(nbformat.read(path, 4))
+            self.outputs = [cell.outputs for cell in cells]
+        return self.outputs
+
+
+class Verdict(IPyNbCell):
+    """One checked cell: nbval compares what it says now with the reference."""
+
+    def setup(self):
+        pass
+
+    def runtest(self):
+        if not self.compare_outputs(self.parent.fresh()[self.cell_num], self.cell.outputs):
+            self.raise_cell_error("Cell outputs differ", "\n".join(self.comparison_traceback))
+
+
+def pytest_collect_file(file_path, parent):
+    if file_path.parent.name == "reference" and file_path.name.endswith(".smoke.json"):
+        return Verdicts.from_parent(parent, path=file_path)
+
+
+def smoke_run(slug: str) -> Path:
+    """The notebook of a chapter's smoke run, which runs if it is not today's."""
+    command = [sys.executable, RUN / "run.py", "--scale", "smoke", "--chapters", slug]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"chapter {slug} does not run:\n{done.stdout}{done.stderr}"
+    return chapters.executed(slug, "smoke")
+
+
+@pytest.fixture
+def run_mutated(tmp_path):
+    """Call `run_mutated(slug, code)`: the chapter runs at smoke with `code` as its first cell.
+
+    Returns the text of each checked cell by name, for a test that a wrong kernel flips a verdict.
+    Such a test belongs in the group of its chapter: `@pytest.mark.xdist_group("chapter-<slug>")`.
+    """
+
+    def run(slug: str, patch_code: str) -> dict[str, str]:
+        notebook = jupytext.read(chapters.source(slug))
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(patch_code))
+        before, after = tmp_path / f"{slug}.ipynb", tmp_path / f"{slug}.mutated.ipynb"
+        nbformat.write(notebook, before)
+        command = [sys.executable, "-m", "papermill", before, after, "-k", "python3"]
+        command += ["-p", "scale", "smoke", "--cwd", ROOT / "book", "--no-progress-bar"]
+        environment = os.environ | {
+            "EXECUTABLE_PAPERS_OFFLINE": "1",
+            "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        environment.pop("EXECUTABLE_PAPERS_RESUME", None)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"chapter {slug} with a wrong kernel:\n{done.stderr[-4000:]}"
+        return reference.checked(nbformat.read(after, 4))
+
+    return run
