@@ -7,54 +7,60 @@ import re
 
 import jupytext
 import nbformat
-
 from chapters import ROOT, source, written
 
-INSTALL = (
-    "Run this once, in the folder of the book: `make lab`. It sets up Python, JAX and the data."
+FIRST = (
+    "Open this notebook with `make lab` in the folder of the book, which sets up Python, JAX and "
+    "the data. It runs at scale `smoke`; say `laptop` in the first cell for the numbers of the page."
 )
 ANSWER = "*Your answer here.*"
+SOLUTION = re.compile(r"```\{solution-(start|end)\}[^`]*```")
+
+# What the book's directives and roles become in a plain notebook.
+PLAIN = [
+    (r"^\([\w-]+\)=\n", ""),
+    (r"```\{(?:paper-card|provenance)\}[^`]*```\n?", ""),
+    (r"```\{exercise-start\} ?(.*)\n(?::.*\n)*```", r"**Exercise. \1**"),
+    (r"```\{exercise-end\}\n```\n?", ""),
+    (r"```\{exercise\} ?(.*)\n(?::.*\n)*\n([^`]*)```", r"**Exercise. \1**\n\n\2"),
+    (r"```\{math\}\n(?::.*\n)*\n?([^`]*)```", r"$$\n\1$$"),
+    (r"```\{prf:algorithm\} (.*)\n(?::.*\n)*\n([^`]*)```", r"**Algorithm. \1**\n\n\2"),
+    (r"```\{code-block\} (\w+)", r"```\1"),
+    (r":::\{admonition\} (.*)\n(?::.*\n)*([^:]*(?::[^:]+)*?):::", r"**\1**\n\n\2"),
+    (r"\{glue(?::text)?\}`([^`:]*)[^`]*`", r"*(computed: \1)*"),
+    (r"\{[a-z:]+\}`([^`]*)`", r"`\1`"),
+]
 
 
 def hand_out(slug: str, solutions: bool) -> nbformat.NotebookNode:
     """A chapter as a plain notebook at smoke scale; `solutions` keeps the worked answers."""
     notebook = jupytext.read(source(slug))
-    cells, inside = [], False
+    cells, inside = [nbformat.v4.new_markdown_cell(FIRST)], False
     for cell in notebook.cells:
-        text = cell.source
-        if cell.cell_type == "markdown":
-            if "{solution-start}" in text:
-                before, _, text = text.partition("```{solution-start}")
-                cells.append(nbformat.v4.new_markdown_cell(before + ("" if solutions else ANSWER)))
-                inside, text = True, "**Solution.** " + text.partition("```")[2]
-            if "{solution-end}" in text:
-                own, _, after = text.partition("```{solution-end}\n```")
-                if solutions:
-                    cells.append(nbformat.v4.new_markdown_cell(own))
-                inside, text = False, after
-            if inside and not solutions:
-                continue
-            cells.append(nbformat.v4.new_markdown_cell(text))
-        elif solutions or not inside:
+        if cell.cell_type == "code":
             if "parameters" in cell.metadata.get("tags", []):
                 cell.source = cell.source.replace('scale = "laptop"', 'scale = "smoke"')
-            cells.append(cell)
-    notebook.cells = [nbformat.v4.new_markdown_cell(INSTALL)]
-    notebook.cells += [cell for cell in map(plain, cells) if cell.source.strip()]
+            if solutions or not inside:
+                cells.append(cell)
+            continue
+        text, *marked = SOLUTION.split(cell.source)
+        kept = [] if inside and not solutions else [text]
+        for mark, text in zip(marked[::2], marked[1::2], strict=True):
+            inside = mark == "start"
+            if inside:
+                kept += ["**Solution.**", text] if solutions else [ANSWER]
+            else:
+                kept.append(text)
+        cells.append(nbformat.v4.new_markdown_cell(plain("\n\n".join(kept))))
+    notebook.cells = [cell for cell in cells if cell.source.strip()]
     return notebook
 
 
-def plain(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def plain(text: str) -> str:
     """Directives and roles of the book as Markdown that any notebook shows."""
-    if cell.cell_type == "markdown":
-        text = re.sub(r"^\(.*\)=\n", "", cell.source, flags=re.M)
-        text = re.sub(r"```\{exercise(?:-start)?\} ?(.*)\n(?::.*\n)*", r"**Exercise. \1**\n", text)
-        text = re.sub(r"```\{exercise-end\}\n```", "", text)
-        text = re.sub(r"```\{(?:paper-card|provenance)\}[^`]*```", "", text)
-        text = re.sub(r"\{glue(?::text)?\}`([^`:]*)[^`]*`", r"(*\1*, computed below)", text)
-        text = re.sub(r"```\{math\}\n(?::label: .*\n)?\n?(.*?)```", r"$$\1$$", text, flags=re.S)
-        cell.source = re.sub(r"\{[a-z:]+\}`([^`]*)`", r"`\1`", text)
-    return cell
+    for pattern, replacement in PLAIN:
+        text = re.sub(pattern, replacement, text, flags=re.M)
+    return text.strip()
 
 
 if __name__ == "__main__":
