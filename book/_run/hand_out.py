@@ -7,11 +7,12 @@ import re
 
 import jupytext
 import nbformat
+
 from chapters import ROOT, source, written
 
 FIRST = (
     "Open this notebook with `make lab` in the folder of the book, which sets up Python, JAX and "
-    "the data. It runs at scale `smoke`; say `laptop` in the first cell for the numbers of the page."
+    "the data. It runs at scale `smoke`; the numbers of the page are those of scale `laptop`."
 )
 ANSWER = "*Your answer here.*"
 SOLUTION = re.compile(r"```\{solution-(start|end)\}[^`]*```")
@@ -22,7 +23,6 @@ PLAIN = [
     (r"```\{(?:paper-card|provenance)\}[^`]*```\n?", ""),
     (r"```\{exercise-start\} ?(.*)\n(?::.*\n)*```", r"**Exercise. \1**"),
     (r"```\{exercise-end\}\n```\n?", ""),
-    (r"```\{exercise\} ?(.*)\n(?::.*\n)*\n([^`]*)```", r"**Exercise. \1**\n\n\2"),
     (r"```\{math\}\n(?::.*\n)*\n?([^`]*)```", r"$$\n\1$$"),
     (r"```\{prf:algorithm\} (.*)\n(?::.*\n)*\n([^`]*)```", r"**Algorithm. \1**\n\n\2"),
     (r"```\{code-block\} (\w+)", r"```\1"),
