@@ -11,13 +11,10 @@ import sys
 sys.path[:0] = ["book/_run"]
 import chapters
 
-SCALE = config.get("scale", "laptop")
-SLUGS = config.get("chapters") or chapters.written()
-SEEDS = config.get("seeds", [0])
-SETS = config.get("parameters", [{}])
 RUNS = {
-    chapters.executed(slug, SCALE, seed, extra).relative_to(chapters.ROOT).with_suffix("").as_posix(): (slug, SCALE, seed, extra)
-    for slug in SLUGS for seed in SEEDS for extra in SETS
+    chapters.executed(*run).relative_to(chapters.ROOT).with_suffix("").as_posix(): run
+    for run in config.get("runs")
+    or [(slug, config.get("scale", "laptop"), 0, {}) for slug in chapters.written()]
 }
 
 
@@ -46,6 +43,6 @@ rule chapter:
     resources:
         mem_mb=8000,
         runtime=240,
-        gpu=1 if SCALE == "paper" else 0,
+        gpu=lambda w: int(RUNS[w.run][1] == "paper"),
     shell:
         "python book/_run/execute.py {params.run} {params.extra:q} > {log:q} 2>&1"

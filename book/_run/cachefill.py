@@ -1,7 +1,8 @@
 """Hand the executed notebooks to the pages: store their outputs under the key of their source.
 
 jupyter-book finds outputs by the source notebook's hash, which papermill's notebook does not have.
-A notebook whose own key is not today's is refused: a page never shows an old result.
+A notebook whose own key is not today's, or that was changed by hand, is refused: a page never
+shows an old result or an invented one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from myst_nb.core.config import NbParserConfig
 from myst_nb.core.read import create_nb_reader
 from myst_parser.config.main import MdParserConfig
 
-from chapters import ROOT, code_cells, executed, key, source, written
+from chapters import ROOT, code_cells, current, executed, source, written
 
 
 def fill(scale: str, output: Path) -> list[str]:
@@ -30,10 +31,10 @@ def fill(scale: str, output: Path) -> list[str]:
         if not path.exists():
             wrong.append(f"{slug} has not been run at scale {scale}")
             continue
-        done = nbformat.read(path, 4)
-        if done.metadata.get("executable_papers", {}).get("key") != key(slug, scale):
+        if not current(slug, scale):
             wrong.append(f"{path.relative_to(ROOT)} is not the result of today's code and data")
             continue
+        done = nbformat.read(path, 4)
         text = source(slug).read_text(encoding="utf-8")
         reader = create_nb_reader(str(source(slug)), MdParserConfig(), NbParserConfig(), text)
         page = reader.read(text)

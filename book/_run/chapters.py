@@ -43,7 +43,8 @@ def executed(slug: str, scale: str, seed: int = 0, parameters: dict | None = Non
     if seed:
         folder /= f"seed{seed}"
     if parameters:
-        folder /= ",".join(f"{name}={parameters[name]}" for name in sorted(parameters))
+        words = (f"{name}={parameters[name]}" for name in sorted(parameters))
+        folder /= ",".join(words).replace("/", "_")
     return folder / f"{slug}.ipynb"
 
 
@@ -56,10 +57,18 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     ]
 
 
-def library(code: str) -> list[Path]:
-    """The modules of lib/ that `code` imports, directly or through another, in a fixed order."""
+def parameters_of(slug: str) -> set[str]:
+    """The names that a chapter's parameters cell sets, `scale` and `seed` among them."""
+    cells = code_cells(jupytext.read(source(slug)))
+    texts = [c.source for c in cells if "parameters" in c.metadata.get("tags", [])]
+    assigned = [n for n in ast.walk(ast.parse("\n".join(texts))) if isinstance(n, ast.Assign)]
+    return {target.id for node in assigned for target in node.targets}
+
+
+def library(cells: list[str]) -> list[Path]:
+    """The modules of lib/ that the cells import, directly or through another, in a fixed order."""
     found: set[Path] = set()
-    pending = _imports(code, package="")
+    pending = set().union(*(_imports(cell, package="") for cell in cells))
     while pending:
         module = pending.pop()
         for path in _files(module):
@@ -73,9 +82,13 @@ def library(code: str) -> list[Path]:
 def key(slug: str, scale: str, seed: int = 0, parameters: dict | None = None) -> str:
     """Changes exactly when a run could change: code, lib, data, parameters, locked versions."""
     cells = [cell.source for cell in code_cells(jupytext.read(source(slug)))]
-    digest = hashlib.sha256(json.dumps([cells, scale, seed, parameters or {}]).encode())
-    code = "\n".join(line for c in cells for line in c.splitlines() if line[:1] not in ("%", "!"))
-    for path in [*library(code), ROOT / "requirements.txt"]:
+    run = json.dumps([cells, scale, seed, parameters or {}], sort_keys=True)
+    digest = hashlib.sha256(run.encode())
+    files = [*library(cells), ROOT / "requirements.txt"]
+    recorded = ROOT / "book" / "recorded" / f"{slug}.json"
+    if ROOT / "lib" / "recorded.py" in files and recorded.exists() and scale != "paper":
+        files.append(recorded)  # shown beside a smaller run; a paper run is what it was made from
+    for path in files:
         digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     if scale != "smoke":  # smoke never looks at real data
         from lib import datasets
@@ -84,10 +97,32 @@ def key(slug: str, scale: str, seed: int = 0, parameters: dict | None = None) ->
     return digest.hexdigest()
 
 
+def seal(notebook: nbformat.NotebookNode) -> str:
+    """A digest of a notebook's cells as stored, which an output changed by hand no longer fits."""
+    stored = nbformat.reads(nbformat.writes(notebook), 4)
+    return hashlib.sha256(json.dumps(stored.cells, sort_keys=True).encode()).hexdigest()
+
+
+def current(slug: str, scale: str, seed: int = 0, parameters: dict | None = None) -> bool:
+    """Whether the notebook of a run is there, bears the key of today, and is as it was written."""
+    try:
+        done = nbformat.read(executed(slug, scale, seed, parameters), 4)
+        stamp = done.metadata["executable_papers"]
+        unchanged = stamp["seal"] == seal(done)
+    except (OSError, LookupError, nbformat.reader.NotJSONError):
+        return False
+    return unchanged and stamp["key"] == key(slug, scale, seed, parameters)
+
+
 def _imports(code: str, package: str) -> set[str]:
     """Names of lib modules that `code`, inside `package`, may import; some may be no modules."""
+    try:
+        tree = ast.parse("\n".join(s for s in code.splitlines() if s[:1] not in ("%", "!")))
+    except SyntaxError:  # IPython's own syntax, or a mistake: it might import anything
+        modules = sorted((ROOT / "lib").rglob("*.py"))
+        return {".".join(p.relative_to(ROOT).with_suffix("").parts) for p in modules}
     names = set()
-    for node in ast.walk(ast.parse(code)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import resource
@@ -14,17 +15,26 @@ from pathlib import Path
 import jupytext
 import papermill
 
-from chapters import ROOT, data_of, executed, key, source
+from chapters import ROOT, current, data_of, executed, key, seal, source
 
 
 def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
-    """Execute a chapter and put its notebook, stamped with its key, where it belongs."""
+    """Execute a chapter and put its notebook, stamped with its key, where it belongs.
+
+    All that a run leaves before its end lies in one folder, named by its key. The folder is locked:
+    a run that was started twice, or outlived a killed `make`, computes once.
+    """
     out = executed(slug, scale, seed, parameters)
     out.parent.mkdir(parents=True, exist_ok=True)
     today = key(slug, scale, seed, parameters)
     kept = ROOT / "_executed" / ".unfinished" / f"{slug}-{today[:16]}"
+    kept.mkdir(parents=True, exist_ok=True)
+    fcntl.flock(os.open(kept, os.O_RDONLY), fcntl.LOCK_EX)  # until this process ends, however
+    if current(slug, scale, seed, parameters):
+        return out
+    out.with_suffix(".failed.ipynb").unlink(missing_ok=True)
     os.environ["EXECUTABLE_PAPERS_RESUME"] = str(kept)
-    running = out.with_suffix(".running.ipynb")
+    running = kept / out.name
     start = time.monotonic()
     try:
         notebook = papermill.execute_notebook(
@@ -54,9 +64,9 @@ def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
         "memory_megabytes": round(usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)),
         "data": datasets.state(data_of(slug)) if scale != "smoke" else {},
     }
+    notebook.metadata["executable_papers"]["seal"] = seal(notebook)
     papermill.iorw.write_ipynb(notebook, str(running))
     os.replace(running, out)
-    out.with_suffix(".failed.ipynb").unlink(missing_ok=True)
     shutil.rmtree(kept, ignore_errors=True)
     return out
 

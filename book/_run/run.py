@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import nbformat
-import yaml
 
-from chapters import ROOT, SCALES, code_cells, data_of, executed, key, written
+from chapters import (
+    ROOT,
+    SCALES,
+    code_cells,
+    current,
+    data_of,
+    executed,
+    parameters_of,
+    written,
+)
 
 LOG = ROOT / "_executed" / "snakemake.log"
 
@@ -25,19 +35,17 @@ def main() -> int:
     sys.path[:0] = [str(ROOT)]
     if wanted.scale != "smoke" and not fetch_data(wanted.chapters, wanted.scale):
         return 1
-    os.environ["EXECUTABLE_PAPERS_OFFLINE"] = (
-        "1"  # what is at hand is part of the key: no change now
-    )
+    os.environ["EXECUTABLE_PAPERS_OFFLINE"] = "1"  # what is at hand is part of the key from now on
     runs = [
         (slug, wanted.scale, seed, extra)
         for slug in wanted.chapters
         for seed in wanted.seeds
         for extra in wanted.parameters
     ]
-    todo = {run_name(run): run for run in runs if not current(run)}
+    todo = {run_name(run): run for run in runs if not current(*run)}
     for run in todo.values():
         executed(*run).unlink(missing_ok=True)
-    failed = snakemake(wanted, todo) if todo else []
+    failed = snakemake(wanted.profile, todo) if todo else []
     if not todo:
         print(f"{len(runs)} of {len(runs)} chapter runs are up to date ({wanted.scale})")
     if wanted.show:
@@ -56,18 +64,26 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--profile", default="laptop")
     parser.add_argument("--show", action="store_true", help="print the claims of each run")
     wanted = parser.parse_args()
+    if wanted.show and not wanted.chapters.split():
+        stop(f"CHAPTER= must say which chapter: use one of {', '.join(written())}")
     wanted.chapters = wanted.chapters.split() or written()
     unknown = [slug for slug in wanted.chapters if slug not in written()]
     if unknown:
         stop(f"CHAPTER={' '.join(unknown)} is not written: use one of {', '.join(written())}")
     if wanted.scale not in SCALES:
         stop(f"SCALE={wanted.scale} is not known: use one of {', '.join(SCALES)}")
-    if not all(seed.isdigit() for seed in wanted.seeds.split()) or not wanted.seeds.split():
+    if not all(seed.isdecimal() for seed in wanted.seeds.split()) or not wanted.seeds.split():
         stop(f"SEED={wanted.seeds!r} must be whole numbers, such as SEED=3 or SEEDS='0 1 2'")
     wanted.seeds = [int(seed) for seed in wanted.seeds.split()]
     wanted.parameters = arguments_of(wanted.parameters)
-    if not (ROOT / "profiles" / wanted.profile).is_dir():
-        known = sorted(p.name for p in (ROOT / "profiles").iterdir())
+    for slug in wanted.chapters if wanted.parameters != [{}] else []:
+        known = parameters_of(slug) - {"scale", "seed"}  # these are SCALE= and SEED=
+        unknown = [name for name in wanted.parameters[0] if name not in known]
+        if unknown:
+            say = f"use one of {', '.join(sorted(known))}" if known else "it has none"
+            stop(f"PARAMETERS: {unknown[0]} is no parameter of {slug}: {say}")
+    known = sorted(p.name for p in (ROOT / "profiles").iterdir())
+    if wanted.profile not in known:
         stop(f"PROFILE={wanted.profile} is not known: use one of {', '.join(known)}")
     return wanted
 
@@ -79,8 +95,17 @@ def arguments_of(parameters: str) -> list[dict]:
         stop(f"PARAMETERS={parameters!r} must read name=value, such as cnn_target=0.99")
     sets = [{}]
     for name, _, values in pairs:
-        sets = [s | {name: yaml.safe_load(value)} for s in sets for value in values.split(",")]
+        sets = [s | {name: value_of(value)} for s in sets for value in values.split(",")]
     return sets
+
+
+def value_of(text: str) -> int | float | bool | None | str:
+    """A number, True, False or None as Python writes it; anything else is text."""
+    try:
+        value = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+    return value if value is None or isinstance(value, int | float | str) else text
 
 
 def stop(message: str) -> None:
@@ -123,15 +148,6 @@ def run_name(run: tuple) -> str:
     return ", ".join(words)
 
 
-def current(run: tuple) -> bool:
-    """Whether this run's notebook exists and bears the key of today."""
-    path = executed(*run)
-    if not path.exists():
-        return False
-    stamp = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("executable_papers", {})
-    return stamp.get("key") == key(*run)
-
-
 def expected_seconds(run: tuple) -> float | None:
     """How long this run took before, here or where the book's times were recorded."""
     bench = executed(*run).with_suffix(".tsv")
@@ -143,21 +159,16 @@ def expected_seconds(run: tuple) -> float | None:
     return known.get(run[0], {}).get(run[1], {}).get("wall_seconds")
 
 
-def snakemake(wanted: argparse.Namespace, todo: dict[str, tuple]) -> list[str]:
+def snakemake(profile: str, todo: dict[str, tuple]) -> list[str]:
     """Run what is to do, showing progress; return the names of the runs that failed."""
     expected = {name: expected_seconds(run) for name, run in todo.items()}
-    config = {
-        "scale": wanted.scale,
-        "chapters": wanted.chapters,
-        "seeds": wanted.seeds,
-        "parameters": wanted.parameters,
-    }
-    LOG.parent.mkdir(parents=True, exist_ok=True)
     for run in todo.values():
-        executed(*run).with_suffix(".log").unlink(missing_ok=True)
-    settings = LOG.with_name("snakemake.json")
-    settings.write_text(json.dumps(config))
-    command = [sys.executable, "-m", "snakemake", "--profile", f"profiles/{wanted.profile}"]
+        for old in (".log", ".failed.ipynb"):
+            executed(*run).with_suffix(old).unlink(missing_ok=True)
+    settings = LOG.parent / ".unfinished" / f"runs-{os.getpid()}.json"  # two makes at once: two
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text(json.dumps({"runs": list(todo.values())}))
+    command = [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}"]
     command += ["--configfile", settings.relative_to(ROOT).as_posix()]
     start = time.monotonic()
     with LOG.open("w", encoding="utf-8") as log:
@@ -165,10 +176,12 @@ def snakemake(wanted: argparse.Namespace, todo: dict[str, tuple]) -> list[str]:
         try:
             watch(engine, todo, expected)
         except KeyboardInterrupt:
-            engine.terminate()
+            engine.send_signal(signal.SIGINT)  # on a terminal it has had one already
             engine.wait()
             print("\nstopped; the next run goes on after the last finished experiment")
             raise SystemExit(130) from None
+        finally:
+            settings.unlink()
     failed = [name for name, run in todo.items() if not executed(*run).exists()]
     for name in failed:
         explain(name, executed(*todo[name]))
