@@ -149,12 +149,13 @@ def train(
     state = jax.tree.map(jnp.asarray, (model, server.init(model) if server else ()))
     if lr.ndim:
         state = jax.tree.map(lambda w: jnp.repeat(w[None], len(lr), 0), state)
+    score = jax.vmap(accuracy, (0, None, None)) if lr.ndim else accuracy
     seen, scores = [], []
     for done in range(0, rounds, eval_every):
         steps = min(eval_every, rounds - done)
-        state, score = advance(state, federation, test, lr, key, done, steps=steps)
+        state = advance(state, federation, lr, key, done, steps=steps)
         seen.append(done + steps)
-        scores.append(np.asarray(score))
+        scores.append(np.asarray(score(state[0], *test)))
         if progress is not None:
             progress.update(steps)
             progress.set_postfix(accuracy=f"{scores[-1].max():.3f}")
@@ -263,8 +264,8 @@ def _round(model, federation, ids, key, lr, setting):
 
 
 @partial(jax.jit, static_argnames=("fraction", "steps", "server", "setting"))
-def _advance(state, federation, test, lr, key, done, *, fraction, steps, server, setting):
-    """`steps` rounds from round `done` + 1, and the accuracy after them."""
+def _advance(state, federation, lr, key, done, *, fraction, steps, server, setting):
+    """Model and server memory after `steps` more rounds, of which `done` are behind."""
 
     def one_round(state, t, lr):
         model, memory = state
@@ -279,8 +280,7 @@ def _advance(state, federation, test, lr, key, done, *, fraction, steps, server,
 
     def rounds(state, lr):
         times = done + jnp.arange(steps)
-        state, _ = lax.scan(lambda s, t: one_round(s, t, lr), state, times)
-        return state, accuracy(state[0], *test)
+        return lax.scan(lambda s, t: one_round(s, t, lr), state, times)[0]
 
     return (jax.vmap(rounds) if lr.ndim else rounds)(state, lr)
 
