@@ -1,0 +1,88 @@
+"""Small repairs of what jupyter-book 1 renders."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from bs4 import BeautifulSoup
+
+MATHJAX = ("tex-chtml", "output/chtml/fonts/woff-v2", "a11y", "sre", "input/tex/extensions")
+
+
+def thebe_once(app, pagename, templatename, context, doctree):
+    """sphinx-thebe declares its constants twice, which is a JavaScript error on every page."""
+    seen = set()
+    for script in list(context.get("script_files", [])):
+        body = getattr(script, "attributes", {}).get("body", "") or ""
+        if "THEBE_JS_URL" in body:
+            if body in seen:
+                context["script_files"].remove(script)
+            seen.add(body)
+
+
+def no_dead_links(app, config):
+    """Repository, issue and launch buttons appear only once a repository is named."""
+    options = config.html_theme_options
+    if not options.get("repository_url") or "OWNER" in options["repository_url"]:
+        for name in ("use_repository_button", "use_issues_button", "use_edit_page_button"):
+            options[name] = False
+        options["launch_buttons"] = {}
+        options["repository_url"] = ""
+
+
+def colab(app, pagename, templatename, context, doctree):
+    """Colab cannot open the Markdown source: point its button at the published notebook."""
+    for button in context.get("header_buttons", []):
+        for entry in button.get("buttons", []):
+            if "colab" in str(entry.get("url", "")):
+                entry["url"] = re.sub(
+                    r"/blob/[^/]+/book/([\w-]+)\.\w+$", r"/blob/notebooks/\1.ipynb", entry["url"]
+                )
+
+
+def plain_types(app, what, name, obj, options, signature, return_annotation):
+    """jaxtyping renders as Float[jaxlib._jax.Array, 'n d']; show Float[Array, 'n d']."""
+
+    def clean(text):
+        text = text and re.sub(r"(?:jaxlib\._jax|jax)\.Array", "Array", text)
+        return text and re.sub(r"\b(?:jaxtyping|numpy|collections\.abc|typing|pathlib)\.", "", text)
+
+    return clean(signature), clean(return_annotation)
+
+
+def accessible(app, exception):
+    """Repair what the theme leaves to people who do not use a mouse or cannot see a picture."""
+    if exception or app.builder.format != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+        for box in soup.select("div.highlight pre, div.cell_output pre, div.math"):
+            box["tabindex"] = "0"  # it may scroll: reachable by keyboard
+        for image in soup.select("img:not([alt])"):
+            image["alt"] = ""
+        page.write_text(str(soup), encoding="utf-8")
+
+
+def only_used_mathjax(app, exception):
+    """The offline MathJax is 24 MB, of which pages load the typesetter and its fonts."""
+    if exception or app.builder.format != "html":
+        return
+    for folder in Path(app.outdir).rglob("es5"):
+        for path in sorted(folder.rglob("*"), reverse=True):
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and not name.startswith(MATHJAX):
+                path.unlink()
+            elif path.is_dir() and not any(path.iterdir()):
+                shutil.rmtree(path)
+
+
+def setup(app):
+    app.connect("config-inited", no_dead_links, priority=900)
+    app.connect("html-page-context", colab, priority=900)
+    app.connect("html-page-context", thebe_once, priority=901)
+    app.connect("autodoc-process-signature", plain_types)
+    app.connect("build-finished", only_used_mathjax)
+    app.connect("build-finished", accessible)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,321 @@
+"""What pages show of the runs behind them: scoreboard, cards, provenance, times, benchmarks.
+
+Everything is read when a page is read, from the executed notebooks that _build/book.json names, so
+that no page can show a verdict that no run has given.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.util.docutils import SphinxDirective
+
+VERDICTS = ("HOLDS", "PARTLY", "FAILS", "NOT TESTED AT THIS SCALE")
+SIGNS = dict(zip(VERDICTS, "✓◐✗–", strict=True))
+WORDS = dict(zip(VERDICTS, ("hold", "partly", "fail", "not tested"), strict=True))
+NOT_RUN = "Nothing has been run yet: <code>make book</code> runs the chapters and fills this in."
+
+
+class BookDirective(SphinxDirective):
+    """A directive that shows results; its page is read again when they change."""
+
+    def root(self) -> Path:
+        return Path(self.env.srcdir)
+
+    def read(self, path: Path) -> dict:
+        """A JSON file as a dependency of this page; empty if it is not there."""
+        self.env.note_dependency(str(path))
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def book(self) -> dict:
+        """The scale of this build, and the executed notebook of each chapter."""
+        file = os.environ.get("EXECUTABLE_PAPERS_BOOK", self.root() / "_build" / "book.json")
+        book = self.read(Path(file))
+        runs = {s: self.read(self.root() / p) for s, p in book.get("chapters", {}).items()}
+        return {"scale": book.get("scale"), "runs": {s: r for s, r in runs.items() if r}}
+
+    def recorded(self, name: str) -> dict:
+        return self.read(self.root() / "book" / "recorded" / f"{name}.json")
+
+    def catalogue(self) -> list[dict]:
+        path = self.root() / "book" / "chapters.yml"
+        self.env.note_dependency(str(path))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+    def href(self, slug: str) -> str:
+        """A link to a chapter from this page; both lie in book/."""
+        return f"{slug}.html"
+
+    def show(self, text: str) -> list[nodes.Node]:
+        return [nodes.raw("", text, format="html")]
+
+
+def claims_of(notebook: dict) -> list[dict]:
+    """The claims that an executed notebook carries in the metadata of its outputs."""
+    return [
+        claim
+        for cell in notebook["cells"]
+        for output in cell.get("outputs", [])
+        for claim in output.get("metadata", {}).get("claims", [])
+    ]
+
+
+def facts_of(notebook: dict) -> dict:
+    return notebook["metadata"]["executable_papers"]
+
+
+def count(claims: list[dict]) -> dict[str, int]:
+    return {v: sum(c["verdict"] == v for c in claims) for v in VERDICTS}
+
+
+def sentence(claims: list[dict]) -> str:
+    """ "7 of 9 tested claims hold" """
+    counts = count(claims)
+    tested = len(claims) - counts["NOT TESTED AT THIS SCALE"]
+    return f"{counts['HOLDS']} of {tested} tested claims hold"
+
+
+def badge(verdict: str, text: str) -> str:
+    kind = verdict.split()[0].lower()
+    return (
+        f"<span class='badge-{kind}'><span aria-hidden='true'>{SIGNS[verdict]}</span> {text}</span>"
+    )
+
+
+def table(name: str, head: list[str], rows: list[list[str]], kind: str = "results") -> str:
+    """A table in a box of its own that scrolls on a narrow screen; cells are HTML."""
+    top = "".join(f"<th scope='col'>{h}</th>" for h in head)
+    body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
+    return (
+        f"<div class='results-box' tabindex='0' role='region' aria-label='{name}'>"
+        f"<table class='{kind}'><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+class Scoreboard(BookDirective):
+    """{scoreboard}: every claim of every chapter; with :summary:, one line for all."""
+
+    option_spec = {"summary": directives.flag}
+
+    def run(self) -> list[nodes.Node]:
+        book = self.book()
+        if not book["runs"]:
+            return self.show(f"<p class='not-run'>{NOT_RUN}</p>")
+        live = {slug: claims_of(run) for slug, run in book["runs"].items()}
+        if "summary" in self.options:
+            everything = [claim for claims in live.values() for claim in claims]
+            chapters = f"{len(live)} chapter" + "s" * (len(live) > 1)
+            text = f"<strong>{sentence(everything)}</strong> in {chapters}, scale {book['scale']}."
+            return self.show(f"<p class='verdict-line'>{text}</p>")
+        return [node for slug, claims in live.items() for node in self.chapter(slug, claims, book)]
+
+    def chapter(self, slug: str, claims: list[dict], book: dict) -> list[nodes.Node]:
+        entry = next(c for c in self.catalogue() if c["slug"] == slug)
+        past = {c["id"]: c for c in self.recorded(slug).get("claims", [])}
+        counts = " ".join(badge(v, f"{n} {WORDS[v]}") for v, n in count(claims).items() if n)
+        rows = [
+            [
+                f"<a href='{self.href(slug)}#claim-{slug}-{c['id'].lower()}'>{c['id']}</a>",
+                html.escape(c["sentence"]),
+                badge(c["verdict"], c["verdict"].lower()),
+                badge(past[c["id"]]["verdict"], past[c["id"]]["verdict"].lower())
+                + f" <span class='where'>({past[c['id']]['scale']} scale)</span>"
+                if c["id"] in past
+                else "<span class='where'>not yet recorded</span>",
+            ]
+            for c in claims
+        ]
+        head = ["Claim", "What the paper says", f"This build ({book['scale']})", "Recorded run"]
+        title = (
+            f"<p class='board-title'><a href='{self.href(slug)}'>{entry['title']}</a> {counts}</p>"
+        )
+        return self.show(title + table(f"Claims of {entry['title']}", head, rows, "claims board"))
+
+
+class ChapterCards(BookDirective):
+    """{chapter-cards}: all chapters of the book in their parts, the unwritten ones marked so."""
+
+    def run(self) -> list[nodes.Node]:
+        book, parts = self.book(), {}
+        for entry in self.catalogue():
+            parts.setdefault(entry["part"], []).append(self.card(entry, book))
+        return self.show(
+            "".join(
+                f"<p class='part-title'>{part}</p><div class='cards'>{''.join(cards)}</div>"
+                for part, cards in parts.items()
+            )
+        )
+
+    def card(self, entry: dict, book: dict) -> str:
+        slug, title = entry["slug"], html.escape(entry["title"])
+        written = f"book/{slug}" in self.env.found_docs
+        if written:
+            title = f"<a href='{self.href(slug)}'>{title}</a>"
+        state = "<span class='where'>not yet written</span>"
+        if slug in book["runs"]:
+            state = f"<span class='where'>{sentence(claims_of(book['runs'][slug]))}</span>"
+        elif written:
+            state = "<span class='where'>not yet run</span>"
+        kind = "card-paper" if written else "card-paper unwritten"
+        return (
+            f"<div class='{kind}'><p class='card-title'>{title}</p>"
+            f"<p>{html.escape(entry['question'])}</p>"
+            f"<p class='where'>{html.escape(entry['paper'])}</p><p>{state}</p></div>"
+        )
+
+
+class PaperCard(BookDirective):
+    """{paper-card} slug: the paper, how long the chapter runs, how many of its claims hold."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        slug = self.arguments[0]
+        entry = next((c for c in self.catalogue() if c["slug"] == slug), None)
+        if entry is None:
+            raise self.error(f"{slug} is not in book/chapters.yml: add its entry there")
+        book, times = self.book(), self.recorded("times").get(slug, {})
+        run = book["runs"].get(slug)
+        link = f"https://arxiv.org/abs/{entry['arxiv']}"
+        paper = (
+            f"{html.escape(entry['authors'])}. <em>{html.escape(entry['paper'])}</em>. "
+            f"<a href='{link}'>arXiv {entry['arxiv']}</a>"
+        )
+        if run:
+            facts = facts_of(run)
+            times = times | {facts["scale"]: facts}
+        lasted = [
+            f"{scale}: {clock(times[scale]['wall_seconds'])} "
+            f"<span class='where'>({times[scale]['cpu_seconds']:.0f} CPU-s)</span>"
+            if scale in times
+            else f"{scale}: <span class='where'>not yet recorded</span>"
+            for scale in ("smoke", "laptop", "paper")
+        ]
+        verdict = sentence(claims_of(run)) if run else "not yet run"
+        smoke = (
+            "<p class='smoke-note'><strong>This page shows the smoke run</strong>: small embedded "
+            "data, to check that all works. <code>make book</code> shows the real thing.</p>"
+            if run and book["scale"] == "smoke"
+            else ""
+        )
+        cells = (("The paper", paper), ("Runs in", "<br>".join(lasted)), ("Verdict", verdict))
+        body = "".join(
+            f"<div><p class='card-title'>{name}</p><p>{text}</p></div>" for name, text in cells
+        )
+        return self.show(f"<div class='paper-card'>{body}</div>{smoke}")
+
+
+class Provenance(BookDirective):
+    """{provenance} slug: where and with what the numbers of a chapter were computed."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        slug = self.arguments[0]
+        run, past = self.book()["runs"].get(slug), self.recorded(slug)
+        lines = [("This page", facts_of(run))] if run else []
+        lines += [(f"Recorded: {c['id']}", c["provenance"]) for c in past.get("claims", [])]
+        lines += [
+            (f"Recorded series: {n}", s["provenance"]) for n, s in past.get("runs", {}).items()
+        ]
+        if not lines:
+            return self.show(f"<p class='not-run'>{NOT_RUN}</p>")
+        return self.show(
+            "".join(f"<p class='provenance'>{provenance_line(*line)}</p>" for line in lines)
+        )
+
+
+def provenance_line(name: str, facts: dict) -> str:
+    versions = ", ".join(f"{package} {v}" for package, v in facts["versions"].items())
+    return (
+        f"<strong>{html.escape(name)}</strong>: <code>{html.escape(facts['command'])}</code>, "
+        f"scale {facts['scale']}, seed {facts['seed']}, {facts['date'][:10]}, commit {facts['commit']}, "
+        f"{clock(facts['wall_seconds'])} ({facts['cpu_seconds']:.0f} CPU-s) on "
+        f"{html.escape(facts['hardware'])} with {versions}."
+    )
+
+
+class BuildStatus(BookDirective):
+    """{build-status}: run times, memory, hardware and versions of this build."""
+
+    def run(self) -> list[nodes.Node]:
+        runs = {slug: facts_of(run) for slug, run in self.book()["runs"].items()}
+        if not runs:
+            return self.show(f"<p class='not-run'>{NOT_RUN}</p>")
+        head = ["Chapter", "Scale", "Wall", "CPU", "Memory", "Date", "Commit", "Hardware"]
+        rows = [
+            [
+                f"<a href='{self.href(slug)}'>{slug}</a>",
+                f["scale"],
+                clock(f["wall_seconds"]),
+                f"{f['cpu_seconds']:.0f} CPU-s",
+                f"{f['memory_megabytes']:,} MB",
+                f["date"][:16].replace("T", " "),
+                f["commit"],
+                html.escape(f["hardware"]),
+            ]
+            for slug, f in runs.items()
+        ]
+        names = ("jax", "equinox", "optax", "numpy", "scipy", "scikit-learn", "matplotlib")
+        names += ("snakemake", "papermill", "jupyter-book", "myst-nb", "sphinx")
+        packages = [[name, metadata.version(name)] for name in names]
+        return self.show(
+            table("Runs of this build", head, rows)
+            + table("Versions", ["Package", "Version"], packages)
+        )
+
+
+class Benchmarks(BookDirective):
+    """{benchmarks}: what `make bench` measured last, as ratios."""
+
+    def run(self) -> list[nodes.Node]:
+        files = sorted((self.root() / "benchmarks" / "results").glob("*.json"))
+        if not files:
+            return self.show(
+                "<p class='not-run'>Nothing measured yet: <code>make bench</code>.</p>"
+            )
+        return self.show("".join(self.one(self.read(file)) for file in files))
+
+    def one(self, result: dict) -> str:
+        rows = []
+        for row in result["rows"]:
+            name = html.escape(f"{row['name']} {row.get('version') or ''}".strip())
+            if row.get("absent"):
+                rows.append([name, "absent", html.escape(row["absent"])])
+                continue
+            name = f"<strong>{name}</strong>" if row["ours"] else name
+            note = f"accuracy {row['accuracy']:.3f}" if row.get("accuracy") else ""
+            rows.append(
+                [name, f"{row['ratio']:.2f} ×", f"{row['value']:.3g} {result['unit']} {note}"]
+            )
+        title = html.escape(result["description"])
+        line = (
+            f"{result['date'][:10]}, commit {result['commit']}, {html.escape(result['hardware'])}"
+        )
+        return (
+            f"<p class='board-title'>{title}</p>"
+            + table(title, ["Implementation", "Cost, ours = 1", "Measured"], rows)
+            + f"<p class='provenance'>{line}</p>"
+        )
+
+
+def setup(app):
+    app.add_directive("scoreboard", Scoreboard)
+    app.add_directive("chapter-cards", ChapterCards)
+    app.add_directive("paper-card", PaperCard)
+    app.add_directive("provenance", Provenance)
+    app.add_directive("build-status", BuildStatus)
+    app.add_directive("benchmarks", Benchmarks)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
