@@ -231,9 +231,26 @@ def _shuffled(key, n, length, size):
 
 @partial(jax.jit, static_argnames="setting")
 def _round(model, federation, ids, key, lr, setting):
-    def drift(k, counts):
-        """n_k (w_k - w) of one client; nothing of a client that only fills up the last device."""
-        n = federation.n[k] * counts
+    ones = jnp.ones_like(ids)
+    if setting.mesh is None:
+        drifts, examples = _drifts(model, federation, key, lr, ids, ones, setting)
+    else:
+        (axis,), fill = setting.mesh.axis_names, -len(ids) % setting.mesh.size
+        everywhere, dealt = PartitionSpec(), PartitionSpec(axis)
+        deal = jax.shard_map(
+            lambda *inputs: lax.psum(_drifts(*inputs, setting), axis), mesh=setting.mesh,
+            in_specs=(everywhere,) * 4 + (dealt,) * 2, out_specs=everywhere, check_vma=False,
+        )  # fmt: skip
+        ids, ones = jnp.pad(ids, (0, fill)), jnp.pad(ones, (0, fill))
+        drifts, examples = deal(model, federation, key, lr, ids, ones)
+    return jax.tree.map(lambda w, d: w + d / jnp.maximum(examples, 1), model, drifts)
+
+
+def _drifts(model, federation, key, lr, ids, counts, setting):
+    """Sum of n_k (w_k - w) over the clients `ids`, and of n_k; a count of 0 leaves one out."""
+
+    def drift(k, count):
+        n = federation.n[k] * count
         own = client_update(
             model, federation.x[k], federation.y[k], n, jax.random.fold_in(key, k), lr=lr,
             epochs=setting.epochs, batch=setting.batch, loss=setting.loss,
@@ -242,25 +259,14 @@ def _round(model, federation, ids, key, lr, setting):
         weight = n.astype(jnp.float32)
         return jax.tree.map(lambda a, b: weight * (a - b), own, model), weight
 
-    def add(total, client):
-        return jax.tree.map(jnp.add, total, drift(*client)), None
-
-    def total(ids, counts):
-        if setting.clients == "vmap":
-            return jax.tree.map(lambda a: a.sum(0), jax.vmap(drift)(ids, counts))
-        zero = jax.tree.map(jnp.zeros_like, model), jnp.float32(0)
-        return lax.scan(add, zero, (ids, counts))[0]
-
-    if setting.mesh is None:
-        drifts, examples = total(ids, jnp.ones_like(ids))
-    else:
-        (axis,), fill = setting.mesh.axis_names, -len(ids) % setting.mesh.size
-        deal = jax.shard_map(
-            lambda *clients: lax.psum(total(*clients), axis), mesh=setting.mesh,
-            in_specs=PartitionSpec(axis), out_specs=PartitionSpec(), check_vma=False,
-        )  # fmt: skip
-        drifts, examples = deal(jnp.pad(ids, (0, fill)), jnp.pad(jnp.ones_like(ids), (0, fill)))
-    return jax.tree.map(lambda w, d: w + d / jnp.maximum(examples, 1), model, drifts)
+    if setting.clients == "vmap":
+        return jax.tree.map(lambda a: a.sum(0), jax.vmap(drift)(ids, counts))
+    zero = jax.tree.map(lambda w: jnp.zeros(w.shape, w.dtype), model), jnp.float32(0)
+    return lax.scan(
+        lambda total, client: (jax.tree.map(jnp.add, total, drift(*client)), None),
+        zero,
+        (ids, counts),
+    )[0]
 
 
 @partial(jax.jit, static_argnames=("fraction", "steps", "server", "setting"))
