@@ -1,0 +1,56 @@
+"""An environment for each peer, made once: `.venv-bench/<name>`."""
+
+import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / ".venv-bench"
+
+
+class Absent(Exception):
+    """A peer that cannot be timed; the message is the reason."""
+
+
+def python_of(name: str) -> Path | str:
+    """The interpreter of a peer's environment, installed first if need be; "book" is this one.
+
+    Raises Absent, with pip's last error, if it cannot be installed.
+    """
+    if name == "book":
+        return sys.executable
+    wanted = sections()[name]
+    folder = FOLDER / name
+    python, done, failed = folder / "bin" / "python", folder / ".done", folder / ".failed"
+    stamp = hashlib.sha256("\n".join([sys.version, *wanted]).encode()).hexdigest()
+    for mark in (done, failed):
+        if mark.exists():
+            kept, _, reason = mark.read_text(encoding="utf-8").partition("\n")
+            if kept == stamp and mark is failed:
+                raise Absent(reason)
+            if kept == stamp:
+                return python
+    print(f"installing {', '.join(wanted)} into {folder.relative_to(ROOT)} (once)", flush=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted]
+    run = subprocess.run(pip, capture_output=True, text=True)
+    if run.returncode:
+        errors = re.findall(r"^ERROR: (.*)", run.stderr, re.MULTILINE) or ["pip failed"]
+        reason = f"cannot be installed: {errors[-1].strip()}"
+        failed.write_text(f"{stamp}\n{reason}", encoding="utf-8")
+        raise Absent(reason)
+    done.write_text(stamp, encoding="utf-8")
+    return python
+
+
+def sections() -> dict[str, list[str]]:
+    """The requirements of each peer, from requirements-bench.txt."""
+    found: dict[str, list[str]] = {}
+    for line in (ROOT / "requirements-bench.txt").read_text(encoding="utf-8").splitlines():
+        if head := re.fullmatch(r"# \[(\w+)\]", line):
+            current = found.setdefault(head[1], [])
+        elif line and not line.startswith("#"):
+            current.append(line)
+    return found

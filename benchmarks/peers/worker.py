@@ -1,0 +1,81 @@
+"""What every timed process shares: the work, the data, and the clock.
+
+Runs in each peer's own environment: standard library and NumPy only.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+CLIENTS = 100  # K
+CHOSEN = 10  # C K
+BATCH = 10  # B
+LR = 0.1  # eta
+CNN_STEPS = 4  # local steps of the convolutional network that are timed together
+
+REPLIES = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # what a library prints must not come between our replies
+
+
+class Data:
+    """The federation as arrays (K, 600, ...), a test set, and the weights all start from."""
+
+    def __init__(self, folder: str | None = None):
+        self.folder = Path(folder or sys.argv[1])
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        return np.load(self.folder / f"{name}.npy", mmap_mode="c")
+
+    def weights(self, network: str) -> list[np.ndarray]:
+        """Weights and biases of "twonn" or "cnn", layer by layer, weights as (inputs, outputs)."""
+        with np.load(self.folder / f"{network}.npz") as arrays:
+            return [arrays[name] for name in arrays.files]
+
+
+def flat(x: np.ndarray) -> np.ndarray:
+    """Images of bytes as rows of floats in 0..1."""
+    return (x.reshape(-1, 784) / 255).astype(np.float32)
+
+
+def choose(rng: np.random.Generator) -> np.ndarray:
+    """The clients of a round."""
+    return rng.choice(CLIENTS, CHOSEN, replace=False)
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process, all its threads, and its children that have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime
+
+
+class Meter:
+    """Lets a round run when the benchmark orders one, and answers with what it took."""
+
+    def __init__(self, package: str, cpu: Callable[[], float] = cpu_seconds):
+        self.cpu = cpu
+        self.started = None
+        self._reply(version=metadata.version(package))
+
+    def again(self, accuracy: Callable[[], float]) -> bool:
+        """Wait for the next order; False when there is none left."""
+        if self.started is not None:
+            cpu, wall = self.started
+            self._reply(cpu=self.cpu() - cpu, wall=time.perf_counter() - wall)
+            self.started = None
+        for order in sys.stdin:
+            if order.strip() == "round":
+                self.started = self.cpu(), time.perf_counter()
+                return True
+            self._reply(accuracy=float(accuracy()))
+        return False
+
+    @staticmethod
+    def _reply(**facts):
+        print(json.dumps(facts), file=REPLIES, flush=True)
