@@ -171,12 +171,16 @@ def snakemake(profile: str, todo: dict[str, tuple]) -> list[str]:
     command = [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}"]
     command += ["--configfile", settings.relative_to(ROOT).as_posix()]
     start = time.monotonic()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     with LOG.open("w", encoding="utf-8") as log:
-        engine = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        engine = subprocess.Popen(
+            command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, process_group=0
+        )
         try:
             watch(engine, todo, expected)
         except KeyboardInterrupt:
-            engine.send_signal(signal.SIGINT)  # on a terminal it has had one already
+            os.killpg(engine.pid, signal.SIGINT)  # Snakemake by itself would wait for its jobs
             engine.wait()
             print("\nstopped; the next run goes on after the last finished experiment")
             raise SystemExit(130) from None
