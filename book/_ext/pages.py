@@ -22,16 +22,6 @@ def thebe_once(app, pagename, templatename, context, doctree):
             seen.add(body)
 
 
-def no_dead_links(app, config):
-    """Repository, issue and launch buttons appear only once a repository is named."""
-    options = config.html_theme_options
-    if not options.get("repository_url") or "OWNER" in options["repository_url"]:
-        for name in ("use_repository_button", "use_issues_button", "use_edit_page_button"):
-            options[name] = False
-        options["launch_buttons"] = {}
-        options["repository_url"] = ""
-
-
 def colab(app, pagename, templatename, context, doctree):
     """Colab cannot open the Markdown source: point its button at the published notebook."""
     for button in context.get("header_buttons", []):
@@ -79,7 +69,6 @@ def only_used_mathjax(app, exception):
 
 
 def setup(app):
-    app.connect("config-inited", no_dead_links, priority=900)
     app.connect("html-page-context", colab, priority=900)
     app.connect("html-page-context", thebe_once, priority=901)
     app.connect("autodoc-process-signature", plain_types)

@@ -238,11 +238,12 @@ class Provenance(BookDirective):
 
 
 def provenance_line(name: str, facts: dict) -> str:
+    lasted = f"{clock(facts['wall_seconds'])} ({facts['cpu_seconds']:.0f} CPU-s)"
     versions = ", ".join(f"{package} {v}" for package, v in facts["versions"].items())
     return (
         f"<strong>{html.escape(name)}</strong>: <code>{html.escape(facts['command'])}</code>, "
         f"scale {facts['scale']}, seed {facts['seed']}, {facts['date'][:10]}, "
-        f"commit {facts['commit']}, {clock(facts['wall_seconds'])} ({facts['cpu_seconds']:.0f} CPU-s) on "
+        f"commit {facts['commit']}, {lasted} on "
         f"{html.escape(facts['hardware'])} with {versions}."
     )
 

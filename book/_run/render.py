@@ -22,8 +22,9 @@ def render(scale: str, output: Path = ROOT) -> int:
         return 1
     log = output / "_build" / "render.log"
     # --all: Sphinx forgets the warnings of a page that it does not read again
-    command = [sys.executable, "-m", "jupyter_book", "build", ".", "-n", "-W", "--keep-going"]
-    command += ["--all", "--path-output", str(output)]
+    book = Path(sys.executable).with_name("jupyter-book")
+    command = [sys.executable, book, "build", ".", "-n", "-W", "--keep-going", "--all"]
+    command += ["--path-output", output]
     with log.open("w", encoding="utf-8") as file:
         environment = os.environ | {"EXECUTABLE_PAPERS_BOOK": str(output / "_build" / "book.json")}
         code = subprocess.run(
