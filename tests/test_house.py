@@ -1,0 +1,373 @@
+"""How chapters are run: keys, failures, interruptions, bad requests; in a small book of its own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import chapters
+from lib import datasets
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAD = """---
+jupytext:
+  text_representation: {extension: .md, format_name: myst}
+kernelspec: {display_name: Python 3, language: python, name: python3}
+---
+
+# A small chapter
+
+Prose.
+"""
+CELLS = {
+    "alpha": """
+```{code-cell} ipython3
+:tags: [parameters]
+
+scale = "laptop"
+seed = 0
+size = 3
+text = None
+```
+
+```{code-cell} ipython3
+from pathlib import Path
+
+from lib import recorded, shapes
+```
+
+```{code-cell} ipython3
+def compute():
+    with Path("../ran").open("a") as file:
+        file.write("x")
+    return {"area": shapes.area(size) + seed}
+
+
+first = recorded.resumable("first", compute)
+while Path("../wait").exists():
+    pass
+```
+
+```{code-cell} ipython3
+:name: claims
+:tags: [claims, nbval-check-output]
+
+f"area {first['area']} {text!r}"
+```
+""",
+    "beta": """
+```{code-cell} ipython3
+:tags: [parameters]
+
+scale = "laptop"
+seed = 0
+```
+
+```{code-cell} ipython3
+def late():
+    import lib.lonely
+
+    return lib.lonely.NUMBER
+```
+
+```{code-cell} ipython3
+:name: claims
+:tags: [claims, nbval-check-output]
+
+late()
+```
+""",
+}
+FILES = {
+    "lib/shapes/__init__.py": "from .square import area\n",
+    "lib/shapes/square.py": "def area(a):\n    from lib import deep\n\n    return deep.power(a)\n",
+    "lib/shapes/unused.py": "",
+    "lib/deep.py": "def power(a):\n    return a**2\n",
+    "lib/lonely.py": "NUMBER = 7\n",
+    # what execute.py asks of the datasets, and of JAX, which takes long to start
+    "lib/datasets.py": "def state(names):\n    return dict.fromkeys(names, 'absent')\n",
+    "jax.py": "def local_devices():\n    return []\n",
+    "_toc.yml": "parts: [{chapters: [{file: book/alpha}, {file: book/beta}]}]\n",
+    "book/chapters.yml": "[{slug: alpha, data: [points]}, {slug: beta}, {slug: later}]\n",
+}
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """A book with two chapters, in a folder whose name has a space and an é."""
+    root = tmp_path / "un été à Paris"
+    shutil.copytree(ROOT / "book" / "_run", root / "book" / "_run")
+    shutil.copytree(ROOT / "profiles", root / "profiles")
+    (root / "lib" / "shapes").mkdir(parents=True)
+    for name in ("Makefile", "Snakefile", "requirements.txt", "lib/__init__.py", "lib/recorded.py"):
+        shutil.copy(ROOT / name, root / name)
+    for name, text in FILES.items():
+        (root / name).write_text(text)
+    for slug, cells in CELLS.items():
+        (root / "book" / f"{slug}.md").write_text(HEAD + cells)
+    monkeypatch.setattr(chapters, "ROOT", root)
+    monkeypatch.setattr(datasets, "state", lambda names: dict.fromkeys(names, "absent"))
+    return root
+
+
+def run(house: Path, *words: str, script: str = "run.py") -> subprocess.CompletedProcess:
+    """Run one of the scripts in a house, as make does."""
+    command = [sys.executable, house / "book" / "_run" / script, *words]
+    environment = os.environ | {"PYTHONPATH": str(house)}
+    return subprocess.run(command, cwd=house, env=environment, capture_output=True, text=True)
+
+
+def edit(path: Path, before: str, after: str) -> None:
+    text = path.read_text()
+    assert text.count(before) == 1
+    path.write_text(text.replace(before, after))
+
+
+def keys() -> dict[str, str]:
+    return {slug: chapters.key(slug, "laptop") for slug in ("alpha", "beta")}
+
+
+def test_prose_and_time_stamps_are_not_in_the_key(house):
+    before = keys()
+    edit(house / "book" / "alpha.md", "Prose.", "Better prose, with `code` in it.")
+    for path in house.rglob("*.*"):
+        os.utime(path)
+    assert keys() == before
+
+
+@pytest.mark.parametrize(
+    "file, importing",
+    [
+        ("lib/shapes/__init__.py", {"alpha"}),
+        ("lib/shapes/square.py", {"alpha"}),  # through the package
+        ("lib/deep.py", {"alpha"}),  # inside a function of a module
+        ("lib/recorded.py", {"alpha"}),
+        ("lib/lonely.py", {"beta"}),  # inside a function of the chapter
+        ("lib/__init__.py", {"alpha", "beta"}),
+        ("lib/shapes/unused.py", set()),
+        ("requirements.txt", {"alpha", "beta"}),
+    ],
+)
+def test_one_byte_changes_the_key_of_exactly_the_importing_chapters(house, file, importing):
+    before = keys()
+    with (house / file).open("a") as stream:
+        stream.write(" ")
+    after = keys()
+    assert {slug for slug in before if after[slug] != before[slug]} == importing
+
+
+def test_code_scale_seed_parameters_and_data_are_in_the_key(house, monkeypatch):
+    runs = [
+        ("alpha", "laptop"),
+        ("alpha", "smoke"),
+        ("alpha", "laptop", 1),
+        ("alpha", "laptop", 0, {"size": 4}),
+        ("alpha", "laptop", 0, {"size": 4, "text": "a"}),
+    ]
+    found = [chapters.key(*run) for run in runs]
+    assert len(set(found)) == len(runs)
+    assert chapters.key("alpha", "laptop", 0, {"text": "a", "size": 4}) == found[-1]
+    monkeypatch.setattr(datasets, "state", lambda names: dict.fromkeys(names, "here"))
+    assert chapters.key("alpha", "laptop") != found[0]
+    assert chapters.key("alpha", "smoke") == found[1], "smoke never looks at real data"
+    edit(house / "book" / "alpha.md", "seed = 0", "seed = 0 ")
+    assert chapters.key("alpha", "smoke") != found[1]
+
+
+def test_recorded_results_are_in_the_key_of_a_chapter_that_reads_them(house):
+    before = keys() | {"paper": chapters.key("alpha", "paper")}
+    for slug in CELLS:
+        (house / "book" / "recorded").mkdir(exist_ok=True)
+        (house / "book" / "recorded" / f"{slug}.json").write_text("{}")
+    after = keys() | {"paper": chapters.key("alpha", "paper")}
+    assert {name for name in before if after[name] != before[name]} == {"alpha"}
+
+
+def test_a_cell_that_python_cannot_parse_depends_on_all_modules(house):
+    edit(house / "book" / "beta.md", "    import lib.lonely\n", "    import lib.lonely\n\n!date\n")
+    edit(house / "book" / "beta.md", "\nlate()\n", "\nfiles = !ls\nlate()\n")
+    before = keys()
+    with (house / "lib" / "shapes" / "unused.py").open("a") as stream:
+        stream.write("# more")
+    assert keys()["beta"] != before["beta"]
+    assert keys()["alpha"] == before["alpha"]
+
+
+def test_a_run_a_no_op_and_a_changed_result(house):
+    request = ["--scale", "smoke", "--chapters", "alpha", "--parameters", "size=1e1 text=a/b,é"]
+    first = run(house, *request, "--show")
+    assert first.returncode == 0, first.stderr
+    assert "2 of 2 chapter runs done" in first.stdout
+    assert "area 100.0 'a/b'" in first.stdout and "area 100.0 'é'" in first.stdout
+    assert (house / "ran").read_text() == "xx"
+    assert not list((house / "_executed" / ".unfinished").iterdir())
+    shutil.rmtree(house / ".snakemake")
+    assert "2 of 2 chapter runs are up to date" in run(house, *request).stdout
+    assert (house / "ran").read_text() == "xx"
+    path = chapters.executed("alpha", "smoke", 0, {"size": 10.0, "text": "é"})
+    for before, after in [("area 100", "area 101"), ('"executable_papers"', '"other"')]:
+        original = path.read_text()
+        path.write_text(original.replace(before, after))
+        assert not chapters.current("alpha", "smoke", 0, {"size": 10.0, "text": "é"})
+        path.write_text(original)
+    assert chapters.current("alpha", "smoke", 0, {"size": 10.0, "text": "é"})
+    path.write_text("{")
+    assert not chapters.current("alpha", "smoke", 0, {"size": 10.0, "text": "é"})
+
+
+def execute(house: Path, slug: str) -> subprocess.CompletedProcess:
+    """Run one chapter without Snakemake, which takes half of the time."""
+    return run(house, slug, "smoke", "0", "{}", script="execute.py")
+
+
+def test_old_and_invented_results_are_refused(house):
+    for slug in CELLS:
+        done = execute(house, slug)
+        assert done.returncode == 0, done.stderr
+    fill = ["--scale", "smoke", "--output", str(house)]
+    (house / "_build").mkdir()
+    assert run(house, *fill, script="cachefill.py").returncode == 0
+    with (house / "lib" / "deep.py").open("a") as stream:
+        stream.write("# newer")
+    edit(chapters.executed("beta", "smoke"), '"7"', '"8"')
+    refused = run(house, *fill, script="cachefill.py")
+    assert refused.returncode == 1
+    assert "smoke/alpha.ipynb is not" in refused.stderr
+    assert "smoke/beta.ipynb is not" in refused.stderr
+    assert '"chapters": {}' in (house / "_build" / "book.json").read_text()
+    assert "beta has not been run" in run(house, script="cachefill.py").stderr
+
+
+def test_a_failing_cell_stays_red_and_leaves_no_result(house):
+    edit(house / "lib" / "lonely.py", "7", "1 / 0")
+    for _ in range(2):
+        failed = run(house, "--scale", "smoke")
+        assert failed.returncode == 1
+        assert "Log: _executed/smoke/beta.log" in failed.stderr
+        assert "ZeroDivisionError" in failed.stderr
+        assert not chapters.executed("beta", "smoke").exists()
+        assert chapters.current("alpha", "smoke"), "one failure does not stop the others"
+        assert (house / "_executed" / "smoke" / "beta.failed.ipynb").exists()
+    assert (house / "ran").read_text() == "x"
+
+
+def start(house: Path) -> subprocess.Popen:
+    """Start chapter alpha, which waits after its first part; return when it is there."""
+    (house / "wait").touch()
+    command = [sys.executable, house / "book" / "_run" / "run.py", "--scale", "smoke"]
+    started = subprocess.Popen(
+        [*command, "--chapters", "alpha"],
+        cwd=house,
+        env=os.environ | {"PYTHONPATH": str(house)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(house.glob("_executed/.unfinished/alpha-*/first.json")):
+        assert started.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    return started
+
+
+def test_an_interrupted_run_goes_on_and_computes_each_part_once(house):
+    started = start(house)
+    os.kill(started.pid, signal.SIGINT)
+    assert "stopped" in started.communicate(timeout=60)[0].decode()
+    assert started.returncode == 130
+    started = start(house)
+    os.kill(started.pid, signal.SIGKILL)  # what it started lives on, and is waited for
+    started.communicate()
+    assert not chapters.executed("alpha", "smoke").exists()
+    (house / "wait").unlink()
+    done = run(house, "--scale", "smoke", "--chapters", "alpha")
+    assert done.returncode == 0, done.stderr
+    assert chapters.current("alpha", "smoke")
+    assert (house / "ran").read_text() == "x", "the first part was kept"
+    assert not list((house / "_executed" / ".unfinished").glob("alpha-*")), "and then removed"
+
+
+def test_a_run_killed_outright_completes_next_time(house):
+    (house / "wait").touch()
+    command = [sys.executable, house / "book" / "_run" / "execute.py", "alpha", "smoke", "0", "{}"]
+    environment = os.environ | {"PYTHONPATH": str(house)}
+    killed = subprocess.Popen(command, cwd=house, env=environment, stderr=subprocess.DEVNULL)
+    while not list(house.glob("_executed/.unfinished/alpha-*/first.json")):
+        assert killed.poll() is None
+        time.sleep(0.2)
+    killed.kill()
+    killed.wait()
+    assert not chapters.executed("alpha", "smoke").exists()
+    (house / "wait").unlink()
+    assert execute(house, "alpha").returncode == 0
+    assert chapters.current("alpha", "smoke")
+    assert (house / "ran").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    "words, wanted",
+    [
+        (["--scale", "huge"], "smoke, laptop, paper"),
+        (["--chapters", "later"], "alpha, beta"),
+        (["--chapters", "", "--show"], "alpha, beta"),
+        (["--seeds", "x"], "whole numbers"),
+        (["--seeds", "²"], "whole numbers"),
+        (["--seeds", ""], "whole numbers"),
+        (["--parameters", "size"], "name=value"),
+        (["--chapters", "alpha", "--parameters", "sise=4"], "size, text"),
+        (["--chapters", "alpha", "--parameters", "seed=4"], "size, text"),
+        (["--chapters", "beta", "--parameters", "size=4"], "it has none"),
+        (["--profile", "cloud"], "kubernetes, laptop, slurm"),
+        (["--profile", ""], "kubernetes, laptop, slurm"),
+    ],
+)
+def test_a_bad_request_is_answered_in_one_line(house, words, wanted):
+    done = run(house, *words)
+    assert done.returncode == 2
+    assert wanted in done.stderr and len(done.stderr.splitlines()) == 1 and not done.stdout
+    assert not (house / "_executed").exists()
+
+
+def test_a_wrong_kernel_is_really_used(house, run_mutated, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(house))
+    monkeypatch.setattr("conftest.ROOT", house)
+    patch = "from lib.shapes import square\nimport lib.shapes\nlib.shapes.area = lambda a: -1"
+    assert run_mutated("alpha", patch) == {"claims": "'area -1 None'"}
+
+
+def test_verdicts_are_compared_and_never_with_nothing(house):
+    """A reference that differs fails; one that is empty, or of other cells, is an error."""
+    (house / "tests" / "reference").mkdir(parents=True)
+    shutil.copy(ROOT / "tests" / "conftest.py", house / "tests")
+    (house / "pytest.ini").write_text("[pytest]\n")
+    (house / "jax.py").write_text(FILES["jax.py"] + "class config:\n    update = print\n")
+    reference = house / "tests" / "reference" / "beta.smoke.json"
+    expected = [
+        ('{"claims": "7"}', "1 passed", 0),
+        ('{"claims": "8"}', "1 failed", 1),
+        ('{"claims": ""}', "beta.smoke.json has []", 2),
+        ("{}", "beta.smoke.json has []", 2),
+        ('{"claims": "7", "more": "7"}', "beta.smoke.json has ['claims', 'more']", 2),
+    ]
+    for text, said, code in expected:
+        reference.write_text(text)
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests"],
+            cwd=house,
+            env=os.environ | {"PYTHONPATH": str(house)},
+            capture_output=True,
+            text=True,
+        )
+        assert said in done.stdout and done.returncode == code, done.stdout
+
+
+def test_the_package_is_committed_and_installed():
+    ignored = subprocess.run(["git", "check-ignore", "lib/__init__.py"], cwd=ROOT)
+    assert ignored.returncode == 1
+    code = "import lib; assert lib.__file__"
+    subprocess.run([sys.executable, "-c", code], cwd="/usr", check=True)
