@@ -1,0 +1,130 @@
+"""What every written chapter must have, and what the house forbids, read from the sources."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import pytest
+
+import chapters
+import hand_out
+
+ROOT = Path(__file__).resolve().parent.parent
+LIB = sorted((ROOT / "lib").rglob("*.py"))
+# one paper's module may import another's only here: the second paper continues the first
+CONTINUES = {"fedselect": {"fedavg"}}
+
+every_chapter = pytest.mark.parametrize("slug", chapters.written())
+every_module = pytest.mark.parametrize(
+    "path", LIB, ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+
+
+def code(slug: str) -> list:
+    return chapters.code_cells(jupytext.read(chapters.source(slug)))
+
+
+def tagged(slug: str, tag: str) -> list:
+    return [cell for cell in code(slug) if tag in cell.metadata.get("tags", [])]
+
+
+@every_chapter
+def test_verdicts_are_pinned(slug):
+    checked = [cell.metadata.get("name") for cell in tagged(slug, "nbval-check-output")]
+    assert "claims" in checked
+    path = ROOT / "tests" / "reference" / f"{slug}.smoke.json"
+    assert path.exists(), f"make reference CHAPTER={slug}"
+    reference = json.loads(path.read_text(encoding="utf-8"))
+    assert set(reference) == set(checked) and all(text.strip() for text in reference.values())
+    ids = [line.split()[0] for line in reference["claims"].splitlines()]
+    assert len(ids) == len(set(ids))
+
+
+@every_chapter
+def test_parameters_are_scale_and_seed(slug):
+    (cell,) = tagged(slug, "parameters")
+    assert {"scale", "seed"} <= chapters.parameters_of(slug)
+    assert 'scale = "laptop"' in cell.source and "seed = 0" in cell.source
+
+
+@every_chapter
+def test_each_figure_has_an_alternative_text(slug):
+    for cell in code(slug):
+        if re.search(r"plt\.(subplots|figure)\(|figures\.animation\(", cell.source):
+            image = cell.metadata.get("mystnb", {}).get("image", {})
+            assert len(image.get("alt", "")) > 20, cell.source
+
+
+@every_chapter
+def test_cells_are_short(slug):
+    for cell in code(slug):
+        lines = cell.source.splitlines()
+        assert len(lines) <= 25, f"{len(lines)} lines: {lines[0]}"
+        assert max(map(len, lines)) <= 88, max(lines, key=len)
+    imports = next(cell for cell in code(slug) if re.search("^(import|from) ", cell.source, re.M))
+    assert len(imports.source.splitlines()) <= 12
+
+
+@every_chapter
+def test_chapter_survives_the_way_to_a_notebook_and_back(slug):
+    command = [sys.executable, "-m", "jupytext", "--test", "--to", "ipynb"]
+    done = subprocess.run([*command, chapters.source(slug)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@every_chapter
+def test_students_get_no_solutions_and_instructors_all(slug):
+    text = chapters.source(slug).read_text(encoding="utf-8")
+    solutions = re.findall(r"```\{solution-start\}.*?```\n(.*?)```\{solution-end\}", text, re.S)
+    assert solutions, "a chapter has exercises with solutions"
+    student = "\n".join(cell.source for cell in hand_out.hand_out(slug, solutions=False).cells)
+    instructor = hand_out.hand_out(slug, solutions=True)
+    told = "\n".join(cell.source for cell in instructor.cells)
+    for solution in solutions:
+        lines = {line.strip() for line in solution.splitlines()}
+        lines = [s for s in lines if len(s) > 40 and text.count(s) == 1 and "{" not in s]
+        assert not [line for line in lines if line in student]
+        assert all(line in told for line in lines)
+    assert student.count(hand_out.ANSWER) == len(solutions)
+    as_smoke = [cell.source.replace('"laptop"  #', '"smoke"  #') for cell in code(slug)]
+    ran = [
+        cell.source.replace('"laptop"  #', '"smoke"  #') for cell in chapters.code_cells(instructor)
+    ]
+    assert ran == as_smoke, "instructors run what the page shows"
+
+
+@every_module
+def test_arrows_point_down(path):
+    """A paper's modules import the shared ones and each other, not another paper's."""
+    slugs = {chapter["slug"] for chapter in chapters.catalogue()}
+    own = path.relative_to(ROOT / "lib").with_suffix("").parts[0]
+    allowed = {own} | CONTINUES.get(own, set())
+    package = ".".join(path.relative_to(ROOT).parent.parts)
+    names = chapters._imports(path.read_text(encoding="utf-8"), package)
+    papers = {part for name in names for part in name.split(".")[1:2] if part in slugs}
+    assert papers <= allowed, f"{path.name} imports another paper's module"
+
+
+@every_module
+def test_modules_do_not_print_or_draw(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = {getattr(n.func, "id", "") for n in ast.walk(tree) if isinstance(n, ast.Call)}
+    imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    imported |= {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    if path.name != "__main__.py":  # a command line speaks
+        assert "print" not in calls
+    if path.name != "figures.py":
+        assert not [name for name in imported if name.split(".")[0] == "matplotlib"]
+
+
+def test_no_machine_paths():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout
+    for name in tracked.splitlines():
+        if name.endswith((".md", ".py", ".yml", ".toml", ".json")) and (ROOT / name).exists():
+            text = (ROOT / name).read_text(encoding="utf-8")
+            found = re.search(r"(?<![\w.])/(?:home|root|Users|tmp)/\w+", text)
+            assert not found, f"{name}: {found}"
