@@ -62,7 +62,7 @@ lint: .venv/.done ## ruff over modules and chapters
 format: .venv/.done ## put modules and chapter cells in order
 	@$(PY) -m ruff check --fix-only -q .
 	@$(PY) -m ruff format -q .
-	@$(PY) -m jupytext -q --pipe 'ruff format --line-length 88 --stdin-filename x.ipynb -' --pipe-fmt ipynb book/fedavg.md
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(PY) -m jupytext -q --pipe 'ruff format --line-length 88 --stdin-filename x.ipynb -' --pipe-fmt ipynb $$(grep -l code-cell book/*.md)
 
 clean: ## remove everything that make has made, but for .venv and the compilation cache
 	rm -rf _build _executed .snakemake
