@@ -31,8 +31,12 @@ from lib.fedavg.partitions import (
     partition_iid,
     partition_shards,
 )
+from lib.fedavg.tables import TABLE_1, TABLE_2, TABLE_4
 
 __all__ = [
+    "TABLE_1",
+    "TABLE_2",
+    "TABLE_4",
     "CharLSTM",
     "CifarCNN",
     "Curve",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
@@ -28,6 +30,11 @@ class Curve(NamedTuple):
     def rounds_needed(self) -> float:
         """Rounds to the target; all that were made, a lower bound, if it was not reached."""
         return float(self.rounds[-1]) if self.to_target is None else self.to_target
+
+    @property
+    def shown(self) -> str:
+        """Rounds to the target as a table shows them: "87", or "> 1500" if it was not reached."""
+        return f"> {self.rounds[-1]}" if self.to_target is None else f"{self.to_target:.0f}"
 
 
 def learning_curve(
@@ -73,7 +80,15 @@ def learning_curve(
             "interior": min(lrs) < lrs[best] < max(lrs) if grid else None,
         }
 
-    return Curve(**recorded.resumable(name, compute))
+    return Curve(**recorded.resumable(f"{name}-{_digest(model, lrs, target, setting)}", compute))
+
+
+def _digest(model, lrs, target, setting) -> str:
+    """Tells curves of one name apart, so that an interrupted run never takes one for another."""
+    digest = hashlib.sha256(repr((list(lrs), target, sorted(setting.items()))).encode())
+    for leaf in jax.tree.leaves(model):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def speedup(baseline: Curve, curve: Curve) -> float:
