@@ -1,8 +1,7 @@
-"""The three scales of a chapter, and the cores that it may use."""
+"""The three scales of a chapter."""
 
 from __future__ import annotations
 
-import os
 from typing import TypeVar
 
 SCALES = ("smoke", "laptop", "paper")
@@ -22,20 +21,3 @@ def pick(scale: str, *, smoke: T, laptop: T, paper: T) -> T:
     Raises ValueError for an unknown scale.
     """
     return dict(zip(SCALES, (smoke, laptop, paper), strict=True))[check(scale)]
-
-
-def use_all_cores(most: int = 8) -> int:
-    """Show every processor core to JAX as a device of its own; return how many there are.
-
-    Call it before the first computation. Where JAX already runs, or on a GPU, nothing changes.
-    """
-    import jax  # here, since datasets need only the scales and should start at once
-
-    cores = min(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), most
-    )
-    try:
-        jax.config.update("jax_num_cpu_devices", cores)
-    except RuntimeError:  # JAX has started: its devices are what they are
-        pass
-    return jax.local_device_count()

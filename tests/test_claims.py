@@ -75,10 +75,6 @@ def test_scale_picks_its_value():
     assert [scale.pick(s, smoke=1, laptop=2, paper=3) for s in scale.SCALES] == [1, 2, 3]
 
 
-def test_cores_once_jax_runs_stay_as_they_are():
-    assert scale.use_all_cores() == jax.local_device_count()
-
-
 def test_recorded_results_are_read_and_missing_ones_are_empty(tmp_path):
     (tmp_path / "x.json").write_text('{"claims": []}')
     assert recorded.load("x", tmp_path) == {"claims": []}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from lib.datasets import store
+from lib.scale import check
 
 T = TypeVar("T")
 
@@ -46,8 +47,6 @@ def real_or_embedded(
 
     Raises DatasetUnavailable (paper), ChecksumError for a damaged local file (laptop, paper).
     """
-    from lib.scale import check  # brings JAX with it, which the command line can do without
-
     if check(scale) == "smoke":
         return embedded(_banner(name, instead, "at scale smoke nothing is read or downloaded"))
     try:

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jax import lax
 from jax.sharding import AxisType, Mesh, PartitionSpec
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Shaped
+from jaxtyping import Array, Float, Integer, PRNGKeyArray, PyTree, Shaped
 
 from lib.fedavg.networks import accuracy, cross_entropy
 from lib.fedavg.partitions import Federation
@@ -30,7 +30,7 @@ WAYS = ("auto", "scan", "vmap")
 class History(NamedTuple):
     """What `train` saw, and the network that it ended with."""
 
-    rounds: Int[np.ndarray, " T"]  # after which the global model was tested, from 1
+    rounds: Integer[np.ndarray, " T"]  # after which the global model was tested, from 1
     accuracy: Float[np.ndarray, "T *grid"]
     model: Model
 
@@ -39,7 +39,7 @@ def client_update(
     model: Model,
     x: Shaped[Array | np.ndarray, "P ..."],
     y: Shaped[Array | np.ndarray, "P ..."],
-    n: int | Int[Array | np.ndarray | np.integer, ""],
+    n: int | Integer[Array | np.ndarray | np.integer, ""],
     key: PRNGKeyArray,
     *,
     lr: float | Float[Array, ""],
@@ -67,7 +67,7 @@ def client_update(
 def fedavg_round(
     model: Model,
     federation: Federation,
-    ids: Int[Array | np.ndarray, " m"],
+    ids: Integer[Array | np.ndarray, " m"],
     key: PRNGKeyArray,
     *,
     lr: float | Float[Array, ""],
@@ -82,7 +82,8 @@ def fedavg_round(
 
     The body of Algorithm 1, with weights n_k / m_t. `clients` says how they run on one device:
     "scan", one after the other, which is faster on a CPU; "vmap", side by side, on a GPU; "auto"
-    chooses. A one-dimensional `mesh` deals them out to its devices.
+    chooses. A one-dimensional `mesh` deals them out to its devices: meant for several GPUs, since
+    XLA's virtual CPU devices share their threads and may wait for each other for ever.
 
     Raises ValueError as `client_update` does, and for an unknown `clients`.
     """
@@ -93,7 +94,7 @@ def fedavg_round(
     return _round(model, federation, ids, key, lr, setting)
 
 
-def sample_clients(key: PRNGKeyArray, clients: int, fraction: float) -> Int[Array, " m"]:
+def sample_clients(key: PRNGKeyArray, clients: int, fraction: float) -> Integer[Array, " m"]:
     """S_t: m = max(C K, 1) different clients, C = `fraction`, K = `clients`.
 
     Raises ValueError if `fraction` is not in [0, 1].
@@ -236,12 +237,18 @@ def _round(model, federation, ids, key, lr, setting):
         drifts, examples = _drifts(model, federation, key, lr, ids, ones, setting)
     else:
         (axis,), fill = setting.mesh.axis_names, -len(ids) % setting.mesh.size
-        everywhere, dealt = PartitionSpec(), PartitionSpec(axis)
-        deal = jax.shard_map(
-            lambda *inputs: lax.psum(_drifts(*inputs, setting), axis), mesh=setting.mesh,
-            in_specs=(everywhere,) * 4 + (dealt,) * 2, out_specs=everywhere, check_vma=False,
-        )  # fmt: skip
         ids, ones = jnp.pad(ids, (0, fill)), jnp.pad(ones, (0, fill))
+        share = len(ids) // setting.mesh.size
+
+        def deal(model, federation, key, lr, *clients):
+            start = lax.axis_index(axis) * share
+            mine = [lax.dynamic_slice_in_dim(c, start, share) for c in clients]
+            return lax.psum(_drifts(model, federation, key, lr, *mine, setting), axis)
+
+        everywhere = PartitionSpec()
+        deal = jax.shard_map(
+            deal, mesh=setting.mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False
+        )
         drifts, examples = deal(model, federation, key, lr, ids, ones)
     return jax.tree.map(lambda w, d: w + d / jnp.maximum(examples, 1), model, drifts)
 

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Integer, Shaped
 from scipy.optimize import linear_sum_assignment
 
 from lib.fedavg.networks import Dense, TwoNN, pixels
@@ -20,7 +20,7 @@ def interpolate_loss(
     second: TwoNN,
     thetas: Float[Array | np.ndarray, " T"],
     x: Shaped[Array | np.ndarray, "n ..."],
-    y: Int[Array | np.ndarray, " n"],
+    y: Integer[Array | np.ndarray, " n"],
 ) -> Float[Array, " T"]:
     """Cross-entropy of theta first + (1 - theta) second for each theta, on all examples.
 
@@ -65,7 +65,7 @@ def align_hidden_units(reference: TwoNN, model: TwoNN) -> TwoNN:
     return eqx.tree_at(lambda m: m.layers, model, tuple(layers))
 
 
-def _permuted(layers: Sequence[Dense], i: int, order: Int[np.ndarray, " units"]) -> list[Dense]:
+def _permuted(layers: Sequence[Dense], i: int, order: Integer[np.ndarray, " units"]) -> list[Dense]:
     """The same network with the units of layer i in another order."""
     here, there = layers[i], layers[i + 1]
     here = eqx.tree_at(

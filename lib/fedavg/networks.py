@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Integer, PRNGKeyArray, Shaped
 
 CHUNK = 500  # examples that are scored at a time
 
@@ -28,7 +28,7 @@ class TwoNN(eqx.Module):
         keys = jax.random.split(key, 3)
         self.layers = tuple(map(Dense, keys, sizes[:-1], sizes[1:]))
 
-    def __call__(self, x: Shaped[Array, "b ..."]) -> Float[Array, "b classes"]:
+    def __call__(self, x: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b classes"]:
         """Scores of the classes for images of any shape, bytes or floats."""
         first, second, last = self.layers
         x = pixels(x).reshape(len(x), -1)
@@ -50,11 +50,11 @@ class MnistCNN(eqx.Module):
         flat = (side // 4) ** 2 * 64
         self.layers = (Dense(keys[2], flat, 512), Dense(keys[3], 512, 10))
 
-    def __call__(self, x: Shaped[Array, "b side side"]) -> Float[Array, "b 10"]:
+    def __call__(self, x: Shaped[Array | np.ndarray, "b side side"]) -> Float[Array, "b 10"]:
         """Scores of the ten digits."""
         return self._scores(x, Conv.__call__)
 
-    def outside_loops(self, x: Shaped[Array, "b side side"]) -> Float[Array, "b 10"]:
+    def outside_loops(self, x: Shaped[Array | np.ndarray, "b side side"]) -> Float[Array, "b 10"]:
         """The same scores, by XLA's own convolution."""
         return self._scores(x, Conv.outside_loops)
 
@@ -82,11 +82,11 @@ class CifarCNN(eqx.Module):
         sizes = (6 * 6 * 64, 384, 192, 10)
         self.layers = tuple(map(Dense, keys[2:], sizes[:-1], sizes[1:]))
 
-    def __call__(self, x: Shaped[Array, "b 24 24 3"]) -> Float[Array, "b 10"]:
+    def __call__(self, x: Shaped[Array | np.ndarray, "b 24 24 3"]) -> Float[Array, "b 10"]:
         """Scores of the ten kinds of object."""
         return self._scores(x, Conv.__call__)
 
-    def outside_loops(self, x: Shaped[Array, "b 24 24 3"]) -> Float[Array, "b 10"]:
+    def outside_loops(self, x: Shaped[Array | np.ndarray, "b 24 24 3"]) -> Float[Array, "b 10"]:
         """The same scores, by XLA's own convolution."""
         return self._scores(x, Conv.outside_loops)
 
@@ -129,7 +129,7 @@ class CharLSTM(eqx.Module):
         )
         self.output = Dense(keys[-1], hidden, vocab)
 
-    def __call__(self, x: Int[Array, "b time"]) -> Float[Array, "b time vocab"]:
+    def __call__(self, x: Integer[Array | np.ndarray, "b time"]) -> Float[Array, "b time vocab"]:
         """Scores of each symbol to come next, at each position."""
         h = self.embedding[x]
         for cell in self.cells:
@@ -155,7 +155,7 @@ class WordLSTM(eqx.Module):
         self.cell = LSTM(keys[1], embed, hidden, peephole=True)
         self.output = Dense(keys[2], hidden, vocab)
 
-    def __call__(self, x: Int[Array, "b time"]) -> Float[Array, "b time vocab"]:
+    def __call__(self, x: Integer[Array | np.ndarray, "b time"]) -> Float[Array, "b time vocab"]:
         """Scores of each word to come next, at each position."""
         return self.output(self.cell(self.embedding[x]))
 
@@ -168,7 +168,7 @@ def count_params(model: eqx.Module) -> int:
 def cross_entropy(
     model: eqx.Module,
     x: Shaped[Array | np.ndarray, "b ..."],
-    y: Int[Array | np.ndarray, "b ..."],
+    y: Integer[Array | np.ndarray, "b ..."],
     mask: Float[Array | np.ndarray, " b"],
 ) -> Float[Array, ""]:
     """Mean negative log-likelihood of the labels of those examples whose mask is 1.
@@ -183,7 +183,9 @@ def cross_entropy(
 
 
 def accuracy(
-    model: eqx.Module, x: Shaped[Array | np.ndarray, "n ..."], y: Int[Array | np.ndarray, "n ..."]
+    model: eqx.Module,
+    x: Shaped[Array | np.ndarray, "n ..."],
+    y: Integer[Array | np.ndarray, "n ..."],
 ) -> Float[Array, ""]:
     """Share of the labels that get the highest score; y = -1 does not count."""
     parts = [slice(start, start + CHUNK) for start in range(0, len(x), CHUNK)]
@@ -200,7 +202,7 @@ def _right(model, x, y):
     return hits, (label >= 0).sum(dtype=jnp.float32)
 
 
-def pixels(x: Shaped[Array, "b ..."]) -> Float[Array, "b ..."]:
+def pixels(x: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
     """Bytes 0..255 as floats 0..1; floats as they are."""
     x = jnp.asarray(x)
     return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x

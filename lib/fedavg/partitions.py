@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Int, Shaped
+from jaxtyping import Array, Integer, Shaped
 
 Parts = list[np.ndarray]  # one index array a client
 
@@ -19,7 +19,7 @@ class Federation(NamedTuple):
 
     x: Shaped[Array | np.ndarray, "K P ..."]
     y: Shaped[Array | np.ndarray, "K P ..."]
-    n: Int[Array | np.ndarray, " K"]  # how many are real
+    n: Integer[Array | np.ndarray, " K"]  # how many are real
 
 
 def partition_iid(seed: int, n: int, clients: int) -> Parts:
@@ -33,7 +33,7 @@ def partition_iid(seed: int, n: int, clients: int) -> Parts:
 
 
 def partition_shards(
-    seed: int, y: Int[np.ndarray, " n"], clients: int, shards_per_client: int = 2
+    seed: int, y: Integer[np.ndarray, " n"], clients: int, shards_per_client: int = 2
 ) -> Parts:
     """Sort by label, cut into equal shards, give each client a few: the pathological split.
 
@@ -53,7 +53,9 @@ def partition_shards(
     return list(order[rng.permutation(shards)].reshape(clients, -1))
 
 
-def partition_dirichlet(seed: int, y: Int[np.ndarray, " n"], clients: int, alpha: float) -> Parts:
+def partition_dirichlet(
+    seed: int, y: Integer[np.ndarray, " n"], clients: int, alpha: float
+) -> Parts:
     """Deal each label out by shares drawn from Dirichlet(alpha): small alpha, uneven clients.
 
     Clients differ in size too, and may come out empty. Hsu et al. (2019).
@@ -74,7 +76,7 @@ def partition_dirichlet(seed: int, y: Int[np.ndarray, " n"], clients: int, alpha
     return [rng.permutation(np.concatenate(part)) for part in parts]
 
 
-def partition_by_group(groups: Int[np.ndarray, " n"], min_size: int = 2) -> Parts:
+def partition_by_group(groups: Integer[np.ndarray, " n"], min_size: int = 2) -> Parts:
     """One client per group, a speaking role or a writer, if it has `min_size` examples or more."""
     _, start = np.unique(np.sort(groups), return_index=True)
     order = np.argsort(groups, kind="stable")
@@ -85,8 +87,8 @@ def partition_by_group(groups: Int[np.ndarray, " n"], min_size: int = 2) -> Part
 
 
 def label_histogram(
-    y: Int[np.ndarray, " n"], parts: Sequence[np.ndarray], classes: int
-) -> Int[np.ndarray, "K classes"]:
+    y: Integer[np.ndarray, " n"], parts: Sequence[np.ndarray], classes: int
+) -> Integer[np.ndarray, "K classes"]:
     """How many examples of each label each client holds."""
     return np.stack([np.bincount(y[part], minlength=classes) for part in parts])
 
