@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 from bs4 import BeautifulSoup
 
-MATHJAX = ("tex-chtml", "output/chtml/fonts/woff-v2", "a11y", "sre", "input/tex/extensions")
+# the typesetter, what it loads when a formula asks for it, its fonts, and speech in English
+MATHJAX = ("tex-chtml.js", "input/tex/extensions/", "output/chtml/fonts/woff-v2/", "a11y/")
+MATHJAX += tuple(f"sre/mathmaps/{name}.json" for name in ("base", "en", "nemeth"))
 
 
 def thebe_once(app, pagename, templatename, context, doctree):
@@ -52,20 +53,21 @@ def accessible(app, exception):
             box["tabindex"] = "0"  # it may scroll: reachable by keyboard
         for image in soup.select("img:not([alt])"):
             image["alt"] = ""
+        for entry in soup.select("[role=doc-biblioentry]"):
+            entry["role"] = "listitem"  # the old role is deprecated and its list wants items
         page.write_text(str(soup), encoding="utf-8")
 
 
 def only_used_mathjax(app, exception):
     """The offline MathJax is 24 MB, of which pages load the typesetter and its fonts."""
-    if exception or app.builder.format != "html":
+    folder = Path(app.outdir) / "_static" / "mathjax"
+    if exception or not folder.is_dir():
         return
-    for folder in Path(app.outdir).rglob("es5"):
-        for path in sorted(folder.rglob("*"), reverse=True):
-            name = path.relative_to(folder).as_posix()
-            if path.is_file() and not name.startswith(MATHJAX):
-                path.unlink()
-            elif path.is_dir() and not any(path.iterdir()):
-                shutil.rmtree(path)
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_file() and not path.relative_to(folder).as_posix().startswith(MATHJAX):
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def setup(app):
