@@ -10,6 +10,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import yaml
+from jsonschema import ValidationError
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALES = ("smoke", "laptop", "paper")
@@ -109,8 +110,8 @@ def current(slug: str, scale: str, seed: int = 0, parameters: dict | None = None
         done = nbformat.read(executed(slug, scale, seed, parameters), 4)
         stamp = done.metadata["executable_papers"]
         unchanged = stamp["seal"] == seal(done)
-    except (OSError, LookupError, nbformat.reader.NotJSONError):
-        return False
+    except (OSError, LookupError, AttributeError, TypeError, ValueError, ValidationError):
+        return False  # no notebook, or no longer one: it is made anew
     return unchanged and stamp["key"] == key(slug, scale, seed, parameters)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 
 from chapters import ROOT, SCALES, code_cells, executed, written
-from run import arguments_of
+from run import arguments_of, stop
 
 RECORDED = ROOT / "book" / "recorded"
 TIMES = ("wall_seconds", "cpu_seconds", "memory_megabytes", "hardware", "date", "commit")
@@ -63,7 +63,9 @@ if __name__ == "__main__":
     parser.add_argument("--claims", default="", help="ids to keep; all if empty")
     wanted = parser.parse_args()
     if wanted.chapter:
-        (extra,) = arguments_of(wanted.parameters)
+        extra, *others = arguments_of(wanted.parameters)
+        if others:
+            stop("a sweep cannot be recorded: give each parameter one value")
         path = executed(wanted.chapter, wanted.scale, wanted.seed, extra)
         record(path, wanted.chapter, wanted.claims.split())
     else:

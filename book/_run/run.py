@@ -151,8 +151,9 @@ def run_name(run: tuple) -> str:
 def expected_seconds(run: tuple) -> float | None:
     """How long this run took before, here or where the book's times were recorded."""
     bench = executed(*run).with_suffix(".tsv")
-    if bench.exists():
-        head, values = (line.split("\t") for line in bench.read_text().splitlines()[:2])
+    lines = bench.read_text().splitlines() if bench.exists() else []
+    if len(lines) > 1:
+        head, values = (line.split("\t") for line in lines[:2])
         return float(values[head.index("s")])
     times = ROOT / "book" / "recorded" / "times.json"
     known = json.loads(times.read_text(encoding="utf-8")) if times.exists() else {}
