@@ -1,0 +1,162 @@
+"""Every page as a reader meets it: in a browser, network off, light and dark, wide and narrow.
+
+The book is rendered once at smoke scale into a folder of its own; the chapters' smoke runs are
+those that the verdict tests use, so that nothing is executed twice.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+from bs4 import BeautifulSoup
+from conftest import smoke_run
+
+import chapters
+import render
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+
+pytestmark = pytest.mark.xdist_group("pages")
+
+WIDTHS = (1400, 390)
+THEMES = ("light", "dark")
+# without "preload" axe does not fetch the style sheets again, which file:// forbids
+RULES = {"runOnly": ["wcag2a", "wcag2aa"], "resultTypes": ["violations"], "preload": False}
+# Chromium's own calls home would be mistaken for a page's
+QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    """The book, rendered at smoke scale; warnings are errors."""
+    for slug in chapters.written():
+        smoke_run(slug)
+    folder = tmp_path_factory.mktemp("un été à Paris")
+    assert render.render("smoke", folder) == 0, (folder / "_build" / "render.log").read_text()
+    return folder / "_build"
+
+
+@pytest.fixture(scope="session")
+def pages(site) -> dict[str, BeautifulSoup]:
+    """The parsed pages by their path below html/."""
+    html = site / "html"
+    found = [html / "search.html", *sorted((html / "book").glob("*.html"))]
+    found += [html / "_modules" / "lib" / "claims.html"]  # one of many alike
+    return {
+        path.relative_to(html).as_posix(): BeautifulSoup(path.read_text("utf-8"), "html.parser")
+        for path in found
+    }
+
+
+@pytest.fixture(scope="session")
+def browser():
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    path = path or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no browser: apt install chromium")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=path, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+def test_chapters_come_from_the_cache_and_nothing_warns(site):
+    log = (site / "render.log").read_text("utf-8")
+    for slug in chapters.written():
+        assert re.search(rf"{slug}\.md: Using cached notebook", log)
+    assert "Executed notebook" not in log
+    assert "WARNING" not in log and "ERROR" not in log
+
+
+def test_the_first_file_leads_to_the_landing_page(site):
+    assert "url=book/index.html" in (site / "html" / "index.html").read_text("utf-8")
+
+
+def test_links_inside_the_book_resolve(pages, site):
+    ids = {
+        name: {tag["id"] for tag in page.select("[id]")}
+        | {tag["name"] for tag in page.select("a[name]")}
+        for name, page in pages.items()
+    }
+    broken = []
+    for name, page in pages.items():
+        for link in page.select("a[href], img[src], script[src], link[href]"):
+            url, anchor = urldefrag(unquote(link.get("href") or link.get("src")))
+            if re.match(r"(https?|mailto|data|javascript):", url):
+                continue
+            target = (
+                (site / "html" / name).parent / url.split("?")[0] if url else site / "html" / name
+            )
+            if not target.is_file():
+                broken.append(f"{name}: {url}")
+                continue
+            page_name = target.resolve().relative_to((site / "html").resolve()).as_posix()
+            if anchor and page_name in ids and anchor not in ids[page_name]:
+                broken.append(f"{name}: {url}#{anchor}")
+    assert not broken
+
+
+def test_the_theme_shows_no_second_header_and_no_dead_buttons(pages):
+    for name, page in pages.items():
+        assert page.find(id="pst-header") is None, name
+        buttons = " ".join(a["href"] for a in page.select(".article-header-buttons a[href]"))
+        assert "OWNER" not in buttons and "github.com" not in buttons, name
+
+
+def test_pages_load_nothing_from_elsewhere(pages):
+    for name, page in pages.items():
+        for tag in page.select("script[src], link[rel=stylesheet], img[src], iframe[src]"):
+            address = tag.get("src") or tag.get("href")
+            assert not re.match(r"(https?:)?//", address), f"{name}: {address}"
+
+
+def test_the_site_is_small(site):
+    """The theme, the formulas' typesetter and the pages; MathJax alone would be 24 MB."""
+    size = sum(path.stat().st_size for path in (site / "html").rglob("*") if path.is_file())
+    assert size < 20e6
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_in_a_browser(theme, browser, pages, site):
+    """No error, no failed or foreign request, no overflow, no bare image, no axe finding."""
+    context = browser.new_context(color_scheme=theme, offline=True)
+    context.add_init_script(f"localStorage.setItem('mode', '{theme}')")
+    tab = context.new_page()
+    found: list[str] = []
+    name = ""
+    tab.on("console", lambda m: m.type == "error" and found.append(f"{name}: console: {m.text}"))
+    tab.on("pageerror", lambda error: found.append(f"{name}: script: {error}"))
+    tab.on("requestfailed", lambda r: found.append(f"{name}: failed: {r.url[:200]}"))
+    tab.on(
+        "request",
+        lambda r: (
+            r.url.startswith(("file:", "data:", "blob:"))
+            or found.append(f"{name}: asks for {r.url[:200]}")
+        ),
+    )
+    for name in pages:  # the handlers say this name
+        tab.set_viewport_size({"width": WIDTHS[0], "height": 900})
+        tab.goto((site / "html" / name).as_uri())
+        tab.wait_for_load_state("load")
+        tab.evaluate("() => window.MathJax?.startup?.promise")
+        assert tab.evaluate("document.documentElement.dataset.theme") == theme
+        for width in WIDTHS:
+            tab.set_viewport_size({"width": width, "height": 900})
+            tab.wait_for_timeout(400)  # the theme makes boxes that now scroll reachable by keyboard
+            over = tab.evaluate(
+                "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
+            )
+            if over > 0:
+                found.append(f"{name}: {over} px too wide at {width} px")
+            for violation in axe.Axe().run(tab, options=RULES).response["violations"]:
+                where = [node["target"] for node in violation["nodes"][:3]]
+                found.append(f"{name} at {width} px: {violation['id']}: {where}")
+        bare = tab.evaluate("[...document.querySelectorAll('img:not([alt])')].map(i => i.src)")
+        found += [f"{name}: no alt text: {source[:100]}" for source in bare]
+    context.close()
+    assert not found, "\n".join(found)
