@@ -133,7 +133,7 @@ class Scoreboard(BookDirective):
                 badge(past[c["id"]]["verdict"], past[c["id"]]["verdict"].lower())
                 + f" <span class='where'>({past[c['id']]['scale']} scale)</span>"
                 if c["id"] in past
-                else "<span class='where'>not yet recorded</span>",
+                else "<span class='where'>none yet</span>",
             ]
             for c in claims
         ]
@@ -297,9 +297,9 @@ class Benchmarks(BookDirective):
                 rows.append([name, "absent", html.escape(row["absent"])])
                 continue
             name = f"<strong>{name}</strong>" if row["ours"] else name
-            note = f"accuracy {row['accuracy']:.3f}" if row.get("accuracy") else ""
+            note = f", accuracy {row['accuracy']:.3f}" if row.get("accuracy") else ""
             rows.append(
-                [name, f"{row['ratio']:.2f} ×", f"{row['value']:.3g} {result['unit']} {note}"]
+                [name, f"{row['ratio']:.2f} ×", f"{row['value']:.3g} {result['unit']}{note}"]
             )
         title = html.escape(result["description"])
         line = (
