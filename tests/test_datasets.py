@@ -239,7 +239,7 @@ def test_laptop_falls_back_under_a_banner_and_paper_does_not(monkeypatch):
     monkeypatch.setenv(store.OFFLINE, "1")
     data = datasets.mnist("laptop")
     assert data.source == "embedded"
-    assert repr(data.banner).startswith("FALLBACK DATA: the dataset mnist is replaced by")
+    assert repr(data.banner).startswith("FALLBACK DATA: The dataset mnist is replaced by")
     shown = data.banner._repr_html_()
     assert "admonition warning" in shown and "python -m lib.datasets get mnist" in shown
     assert "<b>" not in datasets.Banner("<b>")._repr_html_()
