@@ -172,7 +172,7 @@ def snakemake(profile: str, todo: dict[str, tuple]) -> list[str]:
     command = [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}"]
     command += ["--configfile", settings.relative_to(ROOT).as_posix()]
     start = time.monotonic()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGINT may come in ignored
         signal.signal(number, signal.default_int_handler)
     with LOG.open("w", encoding="utf-8") as log:
         engine = subprocess.Popen(
@@ -181,8 +181,7 @@ def snakemake(profile: str, todo: dict[str, tuple]) -> list[str]:
         try:
             watch(engine, todo, expected)
         except KeyboardInterrupt:
-            os.killpg(engine.pid, signal.SIGINT)  # Snakemake by itself would wait for its jobs
-            engine.wait()
+            halt(engine)
             print("\nstopped; the next run goes on after the last finished experiment")
             raise SystemExit(130) from None
         finally:
@@ -196,6 +195,16 @@ def snakemake(profile: str, todo: dict[str, tuple]) -> list[str]:
     done = len(todo) - len(failed)
     print(f"{done} of {len(todo)} chapter runs done in {clock(time.monotonic() - start)}")
     return failed
+
+
+def halt(engine: subprocess.Popen) -> None:
+    """Stop Snakemake and its jobs; by itself it would wait for them."""
+    os.killpg(engine.pid, signal.SIGINT)
+    try:
+        engine.wait(timeout=15)
+    except subprocess.TimeoutExpired:  # it ignores the signal, as what a script starts may do
+        os.killpg(engine.pid, signal.SIGKILL)
+        engine.wait()
 
 
 def watch(engine: subprocess.Popen, todo: dict[str, tuple], expected: dict) -> None:
