@@ -1,0 +1,24 @@
+"""What the benchmark page shows: complete, from a named machine, and of simulators that learn."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+RESULTS = sorted((Path(__file__).parents[1] / "benchmarks" / "results").glob("*.json"))
+
+
+def test_there_are_results():
+    assert RESULTS
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda p: p.stem)
+def test_a_result_says_what_was_measured_on_what_and_compares_like_with_like(path):
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert all(result[k] for k in ("description", "unit", "date", "commit", "hardware", "versions"))
+    measured = [row for row in result["rows"] if not row["absent"]]
+    assert [row["ratio"] for row in measured if row["ours"]][0] == 1
+    assert all(row["value"] > 0 for row in measured)
+    assert any(not row["ours"] for row in measured), "a ratio needs a peer or a limit"
+    learned = [row["accuracy"] for row in measured if row.get("accuracy")]
+    assert max(learned, default=0) - min(learned, default=0) < 0.02, "a row does other work"
