@@ -112,10 +112,11 @@ class Claim:
     def verdict(self) -> str:
         """HOLDS if every test does, FAILS if none does, PARTLY in between.
 
-        Tests that this scale does not measure are left out; with none left it is NOT TESTED.
+        A test that this scale does not measure keeps the claim from holding in full; with none
+        measured the claim is NOT TESTED.
         """
-        results = [t.holds for t in self.tests if t.holds is not None]
-        if not results:
+        results = [t.holds for t in self.tests]
+        if all(r is None for r in results):
             return NOT_TESTED
         return "HOLDS" if all(results) else "PARTLY" if any(results) else "FAILS"
 
