@@ -11,6 +11,8 @@ PY := .venv/bin/python
 RUN = $(PY) book/_run/run.py --scale "$(SCALE)" --profile "$(PROFILE)" --parameters "$(PARAMETERS)"
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
+# Threads of XLA in a process. Two processes with one thread each do nearly twice what one with two does.
+export NPROC ?= 1
 
 .PHONY: book test chapter sweep render bench lab student instructor record times reference lock lint format clean help
 

@@ -45,4 +45,4 @@ rule chapter:
         runtime=240,
         gpu=lambda w: int(RUNS[w.run][1] == "paper"),
     shell:
-        "python book/_run/execute.py {params.run} {params.extra:q} > {log:q} 2>&1"
+        "LOKY_MAX_CPU_COUNT={threads} python book/_run/execute.py {params.run} {params.extra:q} > {log:q} 2>&1"

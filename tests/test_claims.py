@@ -1,13 +1,16 @@
 """Claims, scales, records and figures: what every chapter shares."""
 
 import json
+import os
 
 import jax
+import joblib
 import matplotlib.pyplot as plt
 import pytest
 
 from lib import figures, recorded, scale
 from lib.claims import NOT_TESTED, Claim, Claims, Test, number
+from lib.parallel import each
 
 
 def claim(*ours, id="C1", low=1.0, high=2.0):
@@ -116,3 +119,33 @@ def test_animation_is_a_moving_gif():
         gif.data[:3] == b"GIF" and gif.data.count(b"\x21\xf9\x04") == 2 and gif.alt == "two lines"
     )
     assert not plt.get_fignums()
+
+
+# lib.parallel ------------------------------------------------------------------------------------
+
+
+def test_each_keeps_the_order_and_gives_the_same_in_turn_and_side_by_side():
+    shift = 0.5  # a global of the notebook travels with the function
+
+    def run(setting):
+        return os.getpid(), float(jax.random.normal(jax.random.key(setting))) + shift
+
+    settings = [3, 1, 2]
+    alone = each(run, settings, scale="smoke")
+    together = each(run, settings, scale="laptop")
+    assert list(alone) == list(together) == settings
+    assert {pid for pid, _ in alone.values()} == {os.getpid()}
+    if joblib.cpu_count() > 1:
+        assert os.getpid() not in {pid for pid, _ in together.values()}
+    for setting in settings:
+        assert alone[setting][1] == pytest.approx(together[setting][1], abs=1e-6)
+
+
+def test_each_says_what_was_wanted_and_lets_an_error_through():
+    with pytest.raises(ValueError, match="must all be different"):
+        each(str, [1, 1], scale="smoke")
+    with pytest.raises(ValueError, match="scale='huge' is not known"):
+        each(str, [1], scale="huge")
+    for size in ("smoke", "laptop"):
+        with pytest.raises(ZeroDivisionError):
+            each(lambda n: 1 / n, [0, 1], scale=size)

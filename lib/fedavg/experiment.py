@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -47,14 +46,13 @@ def learning_curve(
     lrs: Sequence[float],
     target: float,
     rounds: int,
-    progress: Callable[..., Any] = nullcontext,
     **setting: Any,
 ) -> Curve:
     """Train until the first learning rate of a grid reaches the target, and keep its curve.
 
     All learning rates train side by side, round by round, so that the first to reach the target
     is the one that needs the fewest rounds. `name` identifies the curve where an interrupted run
-    keeps its finished parts; `progress` makes a bar, as tqdm does; `setting` goes to `train`.
+    keeps its finished parts; `setting` goes to `train`.
     Section 3 of the paper ("learning curves").
 
     Raises ValueError if `lrs` is empty, and what `train` raises.
@@ -65,10 +63,8 @@ def learning_curve(
     def compute() -> dict:
         grid = len(lrs) > 1
         lr = jnp.asarray(lrs, jnp.float32) if grid else float(lrs[0])
-        bar = {} if progress is nullcontext else {"total": rounds, "desc": name, "leave": False}
-        with progress(**bar) as shown:
-            options = dict(rounds=rounds, target=target, progress=shown) | setting
-            done = train(model, federation, test, key=key, lr=lr, **options)
+        options = dict(rounds=rounds, target=target) | setting
+        done = train(model, federation, test, key=key, lr=lr, **options)
         accuracy = np.asarray(done.accuracy, np.float64).reshape(len(done.rounds), -1)
         reached = [rounds_to_target(done.rounds, a, target) for a in accuracy.T]
         best = min(range(len(lrs)), key=lambda i: (reached[i] or np.inf, -accuracy[:, i].max()))

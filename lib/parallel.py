@@ -1,0 +1,32 @@
+"""Independent computations side by side: seeds, rows of a table, learning curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+import jax
+import joblib
+
+from lib.scale import check
+
+
+def each(
+    run: Callable[[Any], Any], settings: Iterable[Hashable], *, scale: str
+) -> dict[Hashable, Any]:
+    """`{setting: run(setting)}`, in the order of the settings.
+
+    On a CPU beyond the scale "smoke", in one process for each core (LOKY_MAX_CPU_COUNT limits
+    them), since XLA's threads gain little on kernels as small as ours: set NPROC=1, as `make`
+    does, and each process computes with one. In turn, in this process, elsewhere: a GPU is not
+    shared, and starting processes takes longer than a smoke run. `run` may be a function of the
+    notebook; its globals travel with it.
+
+    Raises ValueError if `settings` has one of them twice, and what `run` raises.
+    """
+    settings = list(settings)
+    if len(set(settings)) < len(settings):
+        raise ValueError(f"settings={settings} must all be different: they name the results")
+    alone = check(scale) == "smoke" or jax.default_backend() != "cpu" or len(settings) < 2
+    workers = joblib.Parallel(n_jobs=1 if alone else joblib.cpu_count())
+    return dict(zip(settings, workers(joblib.delayed(run)(s) for s in settings), strict=True))
