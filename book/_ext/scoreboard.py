@@ -79,6 +79,8 @@ def sentence(claims: list[dict]) -> str:
     """ "7 of 9 tested claims hold" """
     counts = count(claims)
     tested = len(claims) - counts["NOT TESTED AT THIS SCALE"]
+    if not tested:
+        return "No claim is tested at this scale"
     return f"{counts['HOLDS']} of {tested} tested claims hold"
 
 
