@@ -241,6 +241,7 @@ class Provenance(BookDirective):
 
 def provenance_line(name: str, facts: dict) -> str:
     lasted = f"{clock(facts['wall_seconds'])} ({facts['cpu_seconds']:.0f} CPU-s)"
+    lasted += ", the rest of an interrupted run," if facts["resumed"] else ""
     versions = ", ".join(f"{package} {v}" for package, v in facts["versions"].items())
     return (
         f"<strong>{html.escape(name)}</strong>: <code>{html.escape(facts['command'])}</code>, "
@@ -262,7 +263,7 @@ class BuildStatus(BookDirective):
             [
                 f"<a href='{self.href(slug)}'>{slug}</a>",
                 f["scale"],
-                clock(f["wall_seconds"]),
+                clock(f["wall_seconds"]) + (" (resumed)" if f["resumed"] else ""),
                 f"{f['cpu_seconds']:.0f} CPU-s",
                 f"{f['memory_megabytes']:,} MB",
                 f["date"][:16].replace("T", " "),

@@ -33,6 +33,7 @@ def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
     if current(slug, scale, seed, parameters):
         return out
     out.with_suffix(".failed.ipynb").unlink(missing_ok=True)
+    resumed = any(kept.iterdir())
     os.environ["EXECUTABLE_PAPERS_RESUME"] = str(kept)
     running = kept / out.name
     start = time.monotonic()
@@ -59,6 +60,7 @@ def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
         "parameters": parameters,
         "key": today,
         "command": _command(slug, scale, seed, parameters),
+        "resumed": resumed,  # then the times are those of the last part
         "wall_seconds": round(time.monotonic() - start, 1),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "memory_megabytes": round(usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)),

@@ -35,7 +35,10 @@ def record(path: Path, slug: str, only: list[str]) -> None:
 
 
 def times() -> None:
-    """Write how long each chapter took at each scale, from the notebooks that are here."""
+    """Write how long each chapter took at each scale, from the notebooks that are here.
+
+    A run that took up an interrupted one did not compute everything itself: its times are not kept.
+    """
     file = RECORDED / "times.json"
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     for slug in written():
@@ -43,6 +46,9 @@ def times() -> None:
             path = executed(slug, scale)
             if path.exists():
                 facts = nbformat.read(path, 4).metadata.executable_papers
+                if facts["resumed"]:
+                    print(f"{slug} ({scale}) took up an interrupted run: its times are not kept")
+                    continue
                 known.setdefault(slug, {})[scale] = {name: facts[name] for name in TIMES}
     write(file, known)
 
