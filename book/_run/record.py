@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 
-from chapters import ROOT, SCALES, code_cells, executed, written
+from chapters import ROOT, SCALES, code_cells, current, executed, written
 from run import arguments_of, stop
 
 RECORDED = ROOT / "book" / "recorded"
@@ -44,7 +44,9 @@ def times() -> None:
     for slug in written():
         for scale in SCALES:
             path = executed(slug, scale)
-            if path.exists():
+            if path.exists() and not current(slug, scale):
+                print(f"{slug} ({scale}) is not today's notebook: its times are not kept")
+            elif path.exists():
                 facts = nbformat.read(path, 4).metadata.executable_papers
                 if facts["resumed"]:
                     print(f"{slug} ({scale}) took up an interrupted run: its times are not kept")
