@@ -21,4 +21,6 @@ def test_a_result_says_what_was_measured_on_what_and_compares_like_with_like(pat
     assert all(row["value"] > 0 for row in measured)
     assert any(not row["ours"] for row in measured), "a ratio needs a peer or a limit"
     learned = [row["accuracy"] for row in measured if row.get("accuracy")]
-    assert max(learned, default=0) - min(learned, default=0) < 0.02, "a row does other work"
+    # after few steps the order of the examples shows: rows that share it must learn the same
+    alone = [a for a in learned if sum(abs(a - b) < 0.02 for b in learned) < 2]
+    assert not alone, f"a row does other work: its accuracy {alone} is like no other's"
