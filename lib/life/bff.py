@@ -1,0 +1,140 @@
+"""The interpreter of the Brainfuck family: exact, and fast by two short cuts that change nothing.
+
+*No-ops are skipped.* A tape carries a mask with one bit a byte, set where there may be an
+instruction; the next one is found by counting zeros, and the step counter jumps by the distance.
+
+*Cycles are detected* (Brent's way). At a backward jump the state (pointer and heads) is compared
+with one remembered before. If it has come back and no byte of the tape has changed meanwhile, then
+nothing can ever change: the program runs to its limit of steps, and we can stop here.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, UInt8, UInt32
+
+from lib.life.languages import CLOSE, FROM_HEAD1, OPEN, TO_HEAD1, Bff
+from lib.life.tape import LENGTH, U, get, put
+
+_STATE = U(0xFFFFFF)  # pointer (8 bits), head 0 (8), head 1 (8)
+_HEADS = U(0x7F7F00)
+_NO_CACHE = U(255)
+
+
+def instruction_mask(tapes: UInt8[Array, "n 128"], language: Bff) -> UInt32[Array, "n 4"]:
+    """One bit a byte, set where the byte is an instruction."""
+    bits = jnp.asarray(language.effects, U)[tapes] != 0
+    weights = (U(1) << jnp.arange(32, dtype=U))[None, None]
+    return jnp.sum(jnp.where(bits.reshape(-1, 4, 32), weights, U(0)), axis=-1, dtype=U)
+
+
+@partial(jax.jit, static_argnames=("language", "steps"))
+def run_bff(tapes, tokens, count, *, language: Bff, steps: int):
+    """Interpret the first `count` tapes, one after the other.
+
+    XLA compiles the nest of loops to one native loop as long as an iteration touches little memory.
+    Hence the form: one buffer for all tapes, never a slice of a row; the write of an instruction is
+    carried to the *top* of the next iteration, so that no buffer is written after it was read; few
+    and packed scalars; and the rare, heavy part (jumps) behind a `cond`.
+    """
+    effects, bracket, limit = jnp.asarray(language.effects, U), U(OPEN | CLOSE), U(steps)
+    track = tokens is not None
+
+    def pair(k, carry):
+        tapes, masks, tokens, out = carry
+        k = lax.convert_element_type(k, U)
+
+        def running(s):
+            return ((s["state"] & 128) == 0) & (s["i"] < limit)
+
+        def instruction(s):
+            at = s["write"] & 127  # the write of the instruction before
+            tapes = put(s["tapes"], (s["write"] >> 8).astype(jnp.uint8), k, at)
+            masks = put(s["masks"], s["mask"], k, at >> 5)
+            pc, head0, head1 = (s["state"] >> n & 127 for n in (0, 8, 16))
+            ahead = (get(masks, k, pc >> 5) >> (pc & 31)) << (pc & 31)
+            here = (pc & 96) + jnp.minimum(U(31) - lax.clz(ahead & (U(0) - ahead)), U(31))
+            i = s["i"] + (here - pc) + 1
+            effect = effects[get(tapes, k, here).astype(U)]
+            source = jnp.where((effect & FROM_HEAD1) != 0, head1, head0)
+            target = jnp.where((effect & TO_HEAD1) != 0, head1, head0)
+            null = (get(tapes, k, head0) & jnp.uint8(language.null)) == 0
+            old = get(tapes, k, target)
+            new = get(tapes, k, source) + (effect >> 24).astype(jnp.uint8)
+            changed = moved = new != old
+            mask = get(masks, k, target >> 5) | (changed.astype(U) << (target & 31))
+            if track:
+                tokens = put(s["tokens"], s["token"], k, at)
+                token = get(tokens, k, source)
+                moved = changed | (token != get(tokens, k, target))
+            state = (here + 1) | (((s["state"] & _HEADS) + (effect & _HEADS)) & _HEADS)
+            jumps = (effect & jnp.where(null, U(OPEN), U(CLOSE))) != 0
+            touched = ((effects[new.astype(U)] | effects[old.astype(U)]) & bracket) != 0
+            cache = jnp.where(touched & changed, _NO_CACHE, s["cache"])
+            seen = jnp.where(moved, s["seen"] | _STATE, s["seen"])
+            state, i, cache, seen = lax.cond(
+                jumps,
+                partial(_jump, k=k, language=language, effects=effects, steps=steps),
+                lambda tapes, state, i, cache, seen, effect: (state, i, cache, seen),
+                tapes, state, i, cache, seen, effect,
+            )  # fmt: skip
+            write = target | new.astype(U) << 8
+            next = dict(tapes=tapes, masks=masks, mask=mask, write=write)
+            next |= dict(state=state, i=i, cache=cache, seen=seen)
+            return next | (dict(tokens=tokens, token=token) if track else {})
+
+        first = dict(tapes=tapes, masks=masks, mask=get(masks, k, U(0)))
+        first |= dict(write=get(tapes, k, U(0)).astype(U) << 8, cache=_NO_CACHE, seen=_STATE)
+        state = U(0)
+        if language.heads_on_tape:
+            state = U(2) | (get(tapes, k, U(0)).astype(U) & 127) << 8
+            state |= (get(tapes, k, U(1)).astype(U) & 127) << 16
+        first |= dict(state=state, i=U(0))
+        if track:
+            first |= dict(tokens=tokens, token=get(tokens, k, U(0)))
+        s = lax.while_loop(running, instruction, first)
+        at, inside = s["write"] & 127, s["i"] <= limit  # the last write, if it was in time
+        last = jnp.where(inside, (s["write"] >> 8).astype(jnp.uint8), get(s["tapes"], k, at))
+        if track:
+            token = jnp.where(inside, s["token"], get(s["tokens"], k, at))
+            tokens = put(s["tokens"], token, k, at)
+        out = lax.dynamic_update_slice(out, jnp.minimum(s["i"], limit)[None], (k,))
+        return put(s["tapes"], last, k, at), s["masks"], tokens, out
+
+    masks, out = instruction_mask(tapes, language), jnp.zeros(len(tapes), U)
+    tapes, _, tokens, out = lax.fori_loop(U(0), count, pair, (tapes, masks, tokens, out))
+    return tapes, tokens, out
+
+
+def _jump(tapes, state, i, cache, seen, effect, *, k, language, effects, steps):
+    """A taken jump: where to, and whether we have been there before."""
+    here, forward = (state & 255) - 1, (effect & OPEN) != 0
+    stride = jnp.where(forward, U(1), U(0xFFFFFFFF))
+    if language.jump is None:
+        known = (cache & 255) == here
+
+        def searching(s):
+            return (s[1] > 0) & (s[0] < LENGTH)
+
+        def look(s):
+            place, depth = s
+            met = effects[get(tapes, k, place).astype(U)]
+            deeper = ((met >> 2) & 1) - ((met >> 3) & 1)  # +1 at [, −1 at ]
+            depth = depth + jnp.where(forward, deeper, U(0) - deeper)
+            return jnp.where(depth > 0, place + stride, place), depth
+
+        place, _ = lax.while_loop(searching, look, (here + stride, (~known).astype(U)))
+        target = jnp.where(known, cache >> 8, jnp.minimum(place, U(LENGTH)))
+        cache = here | target << 8
+    else:
+        target = here + stride * U(language.jump)
+    state = (state & _HEADS) | jnp.minimum(jnp.minimum(target, U(LENGTH)) + 1, U(LENGTH))
+    cycle = ~forward & (state == (seen & _STATE))
+    power = seen >> 24
+    remember = ~forward & ((i >> power) != 0)
+    seen = jnp.where(remember, state | (power + 1) << 24, seen)
+    return state, jnp.where(cycle, U(steps), i), cache, seen

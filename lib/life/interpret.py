@@ -1,0 +1,37 @@
+"""One entrance to all interpreters."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, UInt8, UInt32, UInt64
+
+from lib.life import bff, machines
+from lib.life.languages import Bff, Forth, Language
+from lib.life.tape import LENGTH, STEPS
+
+
+def run_tapes(
+    tapes: UInt8[Array, "m length"],
+    language: Language,
+    *,
+    count: UInt32[Array, ""] | None = None,
+    tokens: UInt64[Array, "m 128"] | None = None,
+    steps: int = STEPS,
+) -> tuple[UInt8[Array, "m 128"], UInt64[Array, "m 128"] | None, UInt32[Array, " m"]]:
+    """Tapes, tokens and numbers of steps after each of the first `count` tapes (all) was executed.
+
+    Raises ValueError if the tapes are not 128 bytes wide, or tokens are given to a language that
+    cannot trace them.
+    """
+    if tapes.ndim != 2 or tapes.shape[1] != LENGTH or tapes.dtype != jnp.uint8:
+        raise ValueError(
+            f"tapes is {tapes.dtype}{list(tapes.shape)}: wanted uint8[m, 128], two programs a row"
+        )
+    count = jnp.uint32(len(tapes)) if count is None else count
+    if isinstance(language, Bff):
+        return bff.run_bff(tapes, tokens, count, language=language, steps=steps)
+    if tokens is not None:
+        raise ValueError(f"tokens can be traced in the Bff family only, not in {language.name}")
+    run = machines.run_forth if isinstance(language, Forth) else machines.run_subleq
+    tapes, taken = run(tapes, count, language=language, steps=steps)
+    return tapes, None, taken

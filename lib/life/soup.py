@@ -1,0 +1,184 @@
+"""The soup: programs meet in pairs, run as one tape, and go their ways (Section 2.1)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, UInt8, UInt32, UInt64
+
+from lib.life import splitmix
+from lib.life.interpret import run_tapes
+from lib.life.languages import Language, language
+from lib.life.tape import STEPS, WIDTH
+
+MUTATION = 2**18  # in 2^30: 0.024 % of the bytes in each epoch
+PAIRINGS = ("shuffle", "fixed", "ring", "grid")
+
+
+class Soup(NamedTuple):
+    """`n` programs, in the order in which they last met: row r is program number `where[r]`.
+
+    `tokens` says of each byte where it comes from (Section 2.2): epoch << 32 | place << 8 | byte of
+    its creation, where the place counts the bytes of the soup; None if nobody asked.
+    """
+
+    programs: UInt8[Array, "n 64"]
+    where: UInt32[Array, " n"]
+    epoch: UInt32[Array, ""]
+    tokens: UInt64[Array, "n 64"] | None = None
+
+    def in_order(self) -> UInt8[np.ndarray, "n 64"]:
+        """The programs by number."""
+        programs = np.empty(self.programs.shape, np.uint8)
+        programs[np.asarray(self.where)] = np.asarray(self.programs)
+        return programs
+
+
+def primordial(seed: int, n: int, *, tokens: bool = False) -> Soup:
+    """`n` programs of 64 random bytes. Raises ValueError if `n` is odd or below 2."""
+    if n < 2 or n % 2:
+        raise ValueError(
+            f"n={n} must be an even number of programs, at least 2: they meet in pairs"
+        )
+    with jax.enable_x64(True):
+        programs = splitmix.random_programs(jnp.uint64(seed), n)
+        names = _new_tokens(jnp.uint64(0), programs) if tokens else None
+        return Soup(programs, jnp.arange(n, dtype=jnp.uint32), jnp.uint32(0), names)
+
+
+def advance(
+    soup: Soup,
+    epochs: int,
+    *,
+    seed: int,
+    language_name: str = "bff_noheads",
+    mutation: int = MUTATION,
+    pairing: str = "shuffle",
+    shape: tuple[int, int] | None = None,
+    steps: int = STEPS,
+) -> Soup:
+    """The soup after so many more epochs; the same, bit for bit, as that of the reference program.
+
+    `pairing` says who meets whom: "shuffle", all at random; "fixed", a fixed schedule; "ring",
+    neighbours on a ring; "grid", programs on a `shape` of (width, height) and a random one at most
+    two cells away. `mutation` is in 2^30. A program stops after `steps`.
+
+    Raises ValueError for an unknown language or pairing, or a shape that is not the soup's.
+    """
+    n = len(soup.programs)
+    if pairing not in PAIRINGS:
+        raise ValueError(f"pairing={pairing!r} is not known: use one of {', '.join(PAIRINGS)}")
+    if pairing == "grid" and (shape is None or shape[0] * shape[1] != n):
+        raise ValueError(f"shape={shape} must be (width, height) of a grid of {n} programs")
+    if pairing == "fixed" and n & (n - 1):
+        raise ValueError(f"pairing='fixed' wants a power of two as number of programs, got {n}")
+    if not 0 <= mutation <= 2**30:
+        raise ValueError(f"mutation={mutation} must lie between 0 and 2^30, which is certainty")
+    with jax.enable_x64(True):
+        return _advance(
+            soup, jnp.uint32(epochs), jnp.uint64(seed), jnp.uint64(mutation),
+            language=language(language_name), pairing=pairing, shape=shape, steps=steps,
+        )  # fmt: skip
+
+
+@partial(jax.jit, static_argnames=("language", "pairing", "shape", "steps"))
+def _advance(soup, epochs, seed, mutation, *, language: Language, pairing, shape, steps):
+    n = len(soup.programs)
+
+    def epoch(_, soup):
+        now = soup.epoch.astype(jnp.uint64)
+        if pairing == "grid":
+            places, meeting = _grid(seed, now, shape)
+        else:
+            places, meeting = _places(pairing, seed, now, n), jnp.uint32(n // 2)
+        rows = places[soup.where]
+        where = jnp.zeros(n, jnp.uint32).at[places].set(jnp.arange(n, dtype=jnp.uint32))
+
+        def meet(of):
+            return jnp.zeros_like(of).at[rows].set(of).reshape(n // 2, 2 * WIDTH)
+
+        tapes, tokens = meet(soup.programs), soup.tokens
+        fresh, replaced = splitmix.mutations(seed, now, n, mutation)
+        tapes = jnp.where(replaced, fresh, tapes)
+        if tokens is not None:
+            names = _new_tokens(now + jnp.uint64(1), tapes)
+            tokens = jnp.where(replaced, names, meet(tokens))
+        tapes, tokens, _ = run_tapes(tapes, language, count=meeting, tokens=tokens, steps=steps)
+        if tokens is not None:
+            tokens = tokens.reshape(n, WIDTH)
+        return Soup(tapes.reshape(n, WIDTH), where, soup.epoch + jnp.uint32(1), tokens)
+
+    return lax.fori_loop(jnp.uint32(0), epochs, epoch, soup)
+
+
+def _new_tokens(epoch, programs):
+    place = splitmix.counters(programs.size).reshape(programs.shape)
+    return epoch << jnp.uint64(32) | place << jnp.uint64(8) | programs.astype(jnp.uint64)
+
+
+def _places(pairing: str, seed, epoch, n: int) -> UInt32[Array, " n"]:
+    """The row of each program among the pairs of this epoch."""
+    if pairing == "shuffle":
+        return splitmix.shuffled_places(seed, epoch, n)
+    row = jnp.arange(n, dtype=jnp.uint32)
+    if pairing == "ring":
+        program = jnp.where(epoch % jnp.uint64(2) == 1, row, (row + n - 1) % n)
+    else:
+        turn = (epoch % jnp.uint64(n.bit_length() - 1)).astype(jnp.uint32)
+        stride = (jnp.uint32(2) << turn) - 1
+        program = ((row * stride) % n) ^ (epoch % jnp.uint64(2)).astype(jnp.uint32)
+    return jnp.zeros(n, jnp.uint32).at[program].set(row)
+
+
+def neighbours(shape: tuple[int, int], reach: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """For each cell the cells at most `reach` away, row by row, and how many there are."""
+    width, height = shape
+    offsets = range(-reach, reach + 1)
+    near = np.zeros((width * height, len(offsets) ** 2 - 1), np.uint32)
+    count = np.zeros(width * height, np.uint32)
+    for y in range(height):
+        for x in range(width):
+            cells = [
+                (y + dy) * width + x + dx
+                for dy in offsets
+                for dx in offsets
+                if (dx or dy) and 0 <= x + dx < width and 0 <= y + dy < height
+            ]
+            near[y * width + x, : len(cells)] = cells
+            count[y * width + x] = len(cells)
+    return near, count
+
+
+def _grid(seed, epoch, shape):
+    """Pairs of neighbours, each program in one at most: rows of all programs, number of pairs.
+
+    In random order each program asks a random neighbour; they meet if both are free. Programs that
+    meet nobody stand at the end, in order; they are mutated but not run.
+    """
+    u, n = jnp.uint64, shape[0] * shape[1]
+    near, count = (jnp.asarray(part) for part in neighbours(shape))
+    order = jnp.zeros(n, jnp.uint32).at[splitmix.shuffled_places(seed, epoch, n)].set(
+        jnp.arange(n, dtype=jnp.uint32)
+    )  # fmt: skip
+    own = splitmix.subseed(seed, epoch) ^ splitmix.subseed(seed, splitmix.counters(n))
+    pick = (splitmix.subseed(seed, own) % count.astype(u)).astype(jnp.uint32)
+    asked = near[jnp.arange(n), pick][order]
+    free = jnp.uint32(n)  # no row yet
+
+    def ask(i, carry):
+        places, rows = carry
+        one, other = order[i], asked[i]
+        both = (places[one] == free) & (places[other] == free)
+        places = places.at[one].set(jnp.where(both, rows, places[one]))
+        places = places.at[other].set(jnp.where(both, rows + 1, places[other]))
+        return places, jnp.where(both, rows + 2, rows)
+
+    places, rows = lax.fori_loop(0, n, ask, (jnp.full(n, free), jnp.uint32(0)))
+    alone = places == free
+    rest = rows + jnp.cumsum(alone, dtype=jnp.uint32) - 1
+    return jnp.where(alone, rest, places), rows // 2
