@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import joblib
+from jax.sharding import AxisType, Mesh
 
 from lib.scale import check
 
@@ -30,3 +31,9 @@ def each(
     alone = check(scale) == "smoke" or jax.default_backend() != "cpu" or len(settings) < 2
     workers = joblib.Parallel(n_jobs=1 if alone else joblib.cpu_count())
     return dict(zip(settings, workers(joblib.delayed(run)(s) for s in settings), strict=True))
+
+
+def device_mesh(axis: str) -> Mesh | None:
+    """A mesh over all devices of this process, along one axis; None if there is only one."""
+    count = jax.local_device_count()
+    return jax.make_mesh((count,), (axis,), axis_types=(AxisType.Auto,)) if count > 1 else None

@@ -15,6 +15,7 @@ from sklearn.metrics import log_loss
 
 from lib import fedavg
 from lib.fedavg import experiment, networks
+from lib.parallel import device_mesh
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -198,7 +199,7 @@ def test_results_depend_neither_on_devices_nor_on_order_nor_on_padding(digits, c
         np.pad(federation.y, ((0, 0), (0, 9)), constant_values=7),
         federation.n,
     )
-    mesh = fedavg.device_mesh()
+    mesh = device_mesh("clients")
     others = [
         fedavg.fedavg_round(model, federation, ids, KEY, clients=clients, mesh=mesh, **setting),
         fedavg.fedavg_round(model, federation, ids[::-1].copy(), KEY, clients=clients, **setting),

@@ -7,6 +7,7 @@ import numpy as np
 from worker import BATCH, LR, Data, Meter, choose
 
 from lib import fedavg
+from lib.parallel import device_mesh
 
 way = sys.argv[2]
 if way == "sharded":
@@ -23,7 +24,7 @@ setting = dict(
     epochs=1,
     batch=BATCH,
     clients="vmap" if way == "vmap" else "scan",
-    mesh=fedavg.device_mesh(),
+    mesh=device_mesh("clients"),
 )
 rng, key, t = np.random.default_rng(0), jax.random.key(0), 0
 

@@ -3,7 +3,6 @@
 from lib.fedavg.algorithm import (
     History,
     client_update,
-    device_mesh,
     fedavg_round,
     rounds_to_target,
     sample_clients,
@@ -50,7 +49,6 @@ __all__ = [
     "client_update",
     "count_params",
     "cross_entropy",
-    "device_mesh",
     "fedavg_round",
     "interpolate_loss",
     "label_histogram",

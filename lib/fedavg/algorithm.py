@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jax.sharding import AxisType, Mesh, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, PyTree, Shaped
 
 from lib.fedavg.networks import accuracy, cross_entropy
@@ -183,12 +183,6 @@ def rounds_to_target(rounds: Any, accuracy: Any, target: float) -> float | None:
 def updates_per_round(n: int, clients: int, epochs: int, batch: int | None) -> float:
     """u = n E / (K B): local steps of the average client in a round; E if B is infinite."""
     return float(epochs) if batch is None else max(n / clients / batch, 1.0) * epochs
-
-
-def device_mesh() -> Mesh | None:
-    """A mesh over all devices of this process; None if there is only one."""
-    count = jax.local_device_count()
-    return jax.make_mesh((count,), ("clients",), axis_types=(AxisType.Auto,)) if count > 1 else None
 
 
 class _Setting(NamedTuple):
