@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 import jax
+import numpy as np
 
 PACKAGES = ("jax", "jaxlib", "equinox", "optax", "numpy")
 
@@ -43,6 +44,31 @@ def resumable(name: str, compute: Callable[[], dict]) -> dict:
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(path)
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+class Checkpoint:
+    """The arrays of one long computation, kept under `name` as `resumable` keeps results."""
+
+    def __init__(self, name: str):
+        folder = os.environ.get("EXECUTABLE_PAPERS_RESUME")
+        self._path = Path(folder) / f"{name}.npz" if folder else None
+
+    def load(self) -> dict[str, np.ndarray]:
+        """What was saved last; empty if nothing was."""
+        if not self._path or not self._path.exists():
+            return {}
+        with np.load(self._path) as arrays:
+            return dict(arrays)
+
+    def save(self, **arrays: np.ndarray) -> None:
+        """Replace what was saved; a run that is stopped meanwhile leaves the old."""
+        if not self._path:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self._path.with_suffix(".part")
+        with unfinished.open("wb") as file:
+            np.savez(file, **{name: np.asarray(array) for name, array in arrays.items()})
+        unfinished.replace(self._path)
 
 
 class Runs:

@@ -2,20 +2,44 @@
 
 from lib.life.interpret import run_tapes
 from lib.life.languages import LANGUAGES, Bff, Forth, Language, Subleq, language
-from lib.life.soup import MUTATION, PAIRINGS, Soup, advance, neighbours, primordial
+from lib.life.measures import Complexity, complexity, self_replication, token_counts
+from lib.life.soup import (
+    MUTATION,
+    PAIRINGS,
+    Soup,
+    advance,
+    advance_all,
+    neighbours,
+    plant,
+    primordial,
+    stack,
+)
+from lib.life.traces import Trace, disassemble, trace
+from lib.life.watch import watch
 
 __all__ = [
     "LANGUAGES",
     "MUTATION",
     "PAIRINGS",
     "Bff",
+    "Complexity",
     "Forth",
     "Language",
     "Soup",
     "Subleq",
+    "Trace",
     "advance",
+    "advance_all",
+    "complexity",
+    "disassemble",
     "language",
     "neighbours",
+    "plant",
     "primordial",
     "run_tapes",
+    "self_replication",
+    "stack",
+    "token_counts",
+    "trace",
+    "watch",
 ]

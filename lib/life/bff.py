@@ -69,7 +69,7 @@ def run_bff(tapes, tokens, count, *, language: Bff, steps: int):
             mask = get(masks, k, target >> 5) | (changed.astype(U) << (target & 31))
             if track:
                 tokens = put(s["tokens"], s["token"], k, at)
-                token = get(tokens, k, source)
+                token = (get(tokens, k, source) >> 8 << 8) | new.astype(jnp.uint64)
                 moved = changed | (token != get(tokens, k, target))
             state = (here + 1) | (((s["state"] & _HEADS) + (effect & _HEADS)) & _HEADS)
             jumps = (effect & jnp.where(null, U(OPEN), U(CLOSE))) != 0

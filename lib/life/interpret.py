@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, UInt8, UInt32, UInt64
 
-from lib.life import bff, machines
+from lib.life import bff, gpu, machines
 from lib.life.languages import Bff, Forth, Language
 from lib.life.tape import LENGTH, STEPS
 
@@ -29,7 +30,8 @@ def run_tapes(
         )
     count = jnp.uint32(len(tapes)) if count is None else count
     if isinstance(language, Bff):
-        return bff.run_bff(tapes, tokens, count, language=language, steps=steps)
+        kernel = bff if jax.default_backend() == "cpu" else gpu
+        return kernel.run_bff(tapes, tokens, count, language=language, steps=steps)
     if tokens is not None:
         raise ValueError(f"tokens can be traced in the Bff family only, not in {language.name}")
     run = machines.run_forth if isinstance(language, Forth) else machines.run_subleq

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, UInt8, UInt32, UInt64
 
 from lib.life import splitmix
@@ -23,13 +25,15 @@ PAIRINGS = ("shuffle", "fixed", "ring", "grid")
 class Soup(NamedTuple):
     """`n` programs, in the order in which they last met: row r is program number `where[r]`.
 
-    `tokens` says of each byte where it comes from (Section 2.2): epoch << 32 | place << 8 | byte of
-    its creation, where the place counts the bytes of the soup; None if nobody asked.
+    `steps` says how long each pair ran in the last epoch, 0 for pairs that did not. `tokens` says
+    of each byte where it comes from (Section 2.2): epoch << 32 | place << 8 | byte, where epoch
+    and place (counting all bytes of the soup) are those of its creation; None if nobody asked.
     """
 
     programs: UInt8[Array, "n 64"]
     where: UInt32[Array, " n"]
     epoch: UInt32[Array, ""]
+    steps: UInt32[Array, " n/2"]
     tokens: UInt64[Array, "n 64"] | None = None
 
     def in_order(self) -> UInt8[np.ndarray, "n 64"]:
@@ -48,7 +52,27 @@ def primordial(seed: int, n: int, *, tokens: bool = False) -> Soup:
     with jax.enable_x64(True):
         programs = splitmix.random_programs(jnp.uint64(seed), n)
         names = _new_tokens(jnp.uint64(0), programs) if tokens else None
-        return Soup(programs, jnp.arange(n, dtype=jnp.uint32), jnp.uint32(0), names)
+        return Soup(
+            programs, jnp.arange(n, dtype=jnp.uint32), jnp.uint32(0),
+            jnp.zeros(n // 2, jnp.uint32), names,
+        )  # fmt: skip
+
+
+def plant(soup: Soup, program: UInt8[np.ndarray, " 64"], numbers: Sequence[int]) -> Soup:
+    """The soup with `program` written over the programs of these numbers.
+
+    Raises ValueError for a number that is not in the soup.
+    """
+    n = len(soup.programs)
+    if not all(0 <= k < n for k in numbers):
+        raise ValueError(f"numbers={list(numbers)} must lie between 0 and {n - 1}")
+    rows = np.flatnonzero(np.isin(np.asarray(soup.where), np.asarray(numbers)))
+    with jax.enable_x64(True):
+        programs = soup.programs.at[rows].set(jnp.asarray(program, jnp.uint8))
+        if soup.tokens is None:
+            return soup._replace(programs=programs)
+        names = _new_tokens(soup.epoch.astype(jnp.uint64), programs)
+        return soup._replace(programs=programs, tokens=soup.tokens.at[rows].set(names[rows]))
 
 
 def advance(
@@ -70,7 +94,73 @@ def advance(
 
     Raises ValueError for an unknown language or pairing, or a shape that is not the soup's.
     """
-    n = len(soup.programs)
+    _check(len(soup.programs), mutation, pairing, shape)
+    with jax.enable_x64(True):
+        return _advance(
+            soup, jnp.uint32(epochs), jnp.uint64(seed), jnp.uint64(mutation),
+            language=language(language_name), pairing=pairing, shape=shape, steps=steps,
+        )  # fmt: skip
+
+
+def advance_all(
+    soups: Soup,
+    epochs: int,
+    *,
+    seeds: Sequence[int],
+    language_name: str = "bff_noheads",
+    mutation: int = MUTATION,
+    pairing: str = "shuffle",
+    shape: tuple[int, int] | None = None,
+    steps: int = STEPS,
+    mesh: Mesh | None = None,
+) -> Soup:
+    """As `advance`, for many soups side by side, `stack`ed: each with the seed that is its own.
+
+    The devices of `mesh` share the soups; what comes out does not depend on how many there are. On
+    a CPU each device takes its soups in turn, on a GPU all at once.
+
+    Raises ValueError if there is not one seed for each soup, and what `advance` raises.
+    """
+    count, n = soups.programs.shape[:2]
+    _check(n, mutation, pairing, shape)
+    if len(seeds) != count:
+        raise ValueError(f"seeds has {len(seeds)} for {count} soups: give one to each")
+    with jax.enable_x64(True):
+        run = partial(_advance, language=language(language_name), pairing=pairing, shape=shape,
+                      steps=steps)  # fmt: skip
+        devices = mesh.size if mesh else 1
+        turn = jnp.arange(-(-count // devices) * devices) % count  # the same number for each
+        own = (jnp.asarray(seeds, jnp.uint64), soups)
+        args = (jnp.uint32(epochs), jnp.uint64(mutation), jax.tree.map(lambda x: x[turn], own))
+        after = _advance_all(*args, run=run, mesh=mesh)
+        return jax.tree.map(lambda x: x[:count], after)
+
+
+@partial(jax.jit, static_argnames=("run", "mesh"))
+def _advance_all(epochs, mutation, own, *, run, mesh):
+    def some(epochs, mutation, own):
+        def one(own):
+            return run(own[1], epochs, own[0], mutation)
+
+        return lax.map(one, own) if jax.default_backend() == "cpu" else jax.vmap(one)(own)
+
+    if mesh is None:
+        return some(epochs, mutation, own)
+    mine = PartitionSpec(*mesh.axis_names)
+    shared = (PartitionSpec(), PartitionSpec(), mine)
+    return jax.shard_map(some, mesh=mesh, in_specs=shared, out_specs=mine, check_vma=False)(
+        epochs, mutation, own
+    )
+
+
+def stack(soups: Sequence[Soup]) -> Soup:
+    """Soups of one size as a single one with a leading axis, for `advance_all`."""
+    with jax.enable_x64(True):
+        return jax.tree.map(lambda *parts: jnp.stack(parts), *soups)
+
+
+def _check(n: int, mutation: int, pairing: str, shape: tuple[int, int] | None) -> None:
+    """Raise ValueError unless `n` programs can meet in this way."""
     if pairing not in PAIRINGS:
         raise ValueError(f"pairing={pairing!r} is not known: use one of {', '.join(PAIRINGS)}")
     if pairing == "grid" and (shape is None or shape[0] * shape[1] != n):
@@ -79,11 +169,6 @@ def advance(
         raise ValueError(f"pairing='fixed' wants a power of two as number of programs, got {n}")
     if not 0 <= mutation <= 2**30:
         raise ValueError(f"mutation={mutation} must lie between 0 and 2^30, which is certainty")
-    with jax.enable_x64(True):
-        return _advance(
-            soup, jnp.uint32(epochs), jnp.uint64(seed), jnp.uint64(mutation),
-            language=language(language_name), pairing=pairing, shape=shape, steps=steps,
-        )  # fmt: skip
 
 
 @partial(jax.jit, static_argnames=("language", "pairing", "shape", "steps"))
@@ -108,10 +193,10 @@ def _advance(soup, epochs, seed, mutation, *, language: Language, pairing, shape
         if tokens is not None:
             names = _new_tokens(now + jnp.uint64(1), tapes)
             tokens = jnp.where(replaced, names, meet(tokens))
-        tapes, tokens, _ = run_tapes(tapes, language, count=meeting, tokens=tokens, steps=steps)
+        tapes, tokens, taken = run_tapes(tapes, language, count=meeting, tokens=tokens, steps=steps)
         if tokens is not None:
             tokens = tokens.reshape(n, WIDTH)
-        return Soup(tapes.reshape(n, WIDTH), where, soup.epoch + jnp.uint32(1), tokens)
+        return Soup(tapes.reshape(n, WIDTH), where, soup.epoch + jnp.uint32(1), taken, tokens)
 
     return lax.fori_loop(jnp.uint32(0), epochs, epoch, soup)
 

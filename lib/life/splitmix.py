@@ -51,6 +51,13 @@ def shuffled_places(
     index = counters(n)
     draws = splitmix64(subseed(seed, epoch * u(n) + index))
     swap = (draws % (index + u(1))).astype(jnp.uint32)
+    in_turn = jax.default_backend() == "cpu"
+    return _exchange_in_turn(swap) if in_turn else _exchange_at_once(swap)
+
+
+def _exchange_in_turn(swap: UInt32[Array, " n"]) -> UInt32[Array, " n"]:
+    """The inverse of "for i from n - 1 down to 0: exchange i and swap[i]", in one native loop."""
+    n = len(swap)
 
     def exchange(i, carry):  # the write of a step is done at the top of the next: no copies
         places, at, value = carry
@@ -63,6 +70,36 @@ def shuffled_places(
     first = (jnp.zeros(n, jnp.uint32), jnp.uint32(0), jnp.uint32(0))
     places, at, value = lax.fori_loop(jnp.uint32(0), jnp.uint32(n), exchange, first)
     return lax.dynamic_update_slice(places, value[None], (at,))
+
+
+def _exchange_at_once(swap: UInt32[Array, " n"]) -> UInt32[Array, " n"]:
+    """The same without a loop over the programs, for a GPU.
+
+    Step i puts into i what lies at swap[i]: the program that the step before it which also swapped
+    with that place has left there, or the place's own. So the programs travel along chains, each
+    link from a step k to the first step after it (downwards: the next larger) that swapped with k.
+    """
+    n = len(swap)
+    index = jnp.arange(n, dtype=jnp.uint32)
+    order = jnp.argsort(swap, stable=True)
+    by_swap = swap[order]
+    same = jnp.append(by_swap[1:] == by_swap[:-1], False)
+    following = (
+        jnp.zeros(n, jnp.uint32)
+        .at[order]
+        .set(jnp.where(same, jnp.roll(order, -1).astype(jnp.uint32), n))
+    )  # the next larger step that swapped with the same place; n: none
+    # the first step above k that swapped with place k, k itself not counted
+    first = jnp.searchsorted(by_swap, index, side="left")
+    found = (first < n) & (by_swap[jnp.minimum(first, n - 1)] == index)
+    head = jnp.where(found, order[jnp.minimum(first, n - 1)].astype(jnp.uint32), n)
+    head = jnp.where(head == index, following[index], head)
+    link = jnp.where(head < n, head, index)
+    for _ in range(max(n.bit_length(), 1)):
+        link = link[link]
+    own = jnp.where(swap == index, index, jnp.where(following < n, following, n))
+    left = jnp.where(own < n, link[jnp.minimum(own, n - 1)], swap)
+    return jnp.zeros(n, jnp.uint32).at[left].set(index)
 
 
 def mutations(

@@ -1,0 +1,87 @@
+"""A program at work, step by step: for pictures and for the page that steps through them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+
+from lib.life.languages import CLOSE, FROM_HEAD1, OPEN, TO_HEAD1, Bff
+from lib.life.tape import LENGTH, STEPS
+
+
+class Trace(NamedTuple):
+    """One row for each instruction executed: no-ops are left out, though they count as steps."""
+
+    tape: UInt8[np.ndarray, " 128"]  # before the first
+    step: Integer[np.ndarray, " t"]  # its number, no-ops counted, from 0
+    pc: Integer[np.ndarray, " t"]
+    head0: Integer[np.ndarray, " t"]
+    head1: Integer[np.ndarray, " t"]
+    place: Integer[np.ndarray, " t"]  # of the byte written; −1: none
+    value: Integer[np.ndarray, " t"]  # of that byte afterwards
+
+    def after(self, t: int) -> UInt8[np.ndarray, " 128"]:
+        """The tape after the first `t` instructions."""
+        tape = self.tape.copy()
+        for place, value in zip(self.place[:t], self.value[:t], strict=True):
+            if place >= 0:
+                tape[place] = value
+        return tape
+
+
+def trace(tape: UInt8[np.ndarray, " 128"], language: Bff, *, steps: int = STEPS) -> Trace:
+    """Execute one tape and write down every instruction.
+
+    Raises ValueError if the tape is not 128 bytes long, or for a language outside the Bff family.
+    """
+    if not isinstance(language, Bff):
+        raise ValueError(f"language={language.name!r}: only the Bff family can be traced")
+    start = np.asarray(tape, np.uint8)
+    if start.shape != (LENGTH,):
+        raise ValueError(f"tape is {list(start.shape)}: wanted 128 bytes, two programs")
+    effects, cells, rows = language.effects, start.tolist(), []
+    heads = [cells[0] % LENGTH, cells[1] % LENGTH] if language.heads_on_tape else [0, 0]
+    pc = 2 if language.heads_on_tape else 0
+    for step in range(steps):
+        if not 0 <= pc < LENGTH:
+            break
+        effect = effects[cells[pc]]
+        if not effect:
+            pc += 1
+            continue
+        before = (step, pc, *heads)
+        place, value = -1, 0
+        source, target = heads[bool(effect & FROM_HEAD1)], heads[bool(effect & TO_HEAD1)]
+        null = cells[heads[0]] & language.null == 0
+        if source != target or effect >> 24:
+            place, value = target, (cells[source] + (effect >> 24)) % 256
+            cells[place] = value
+        heads = [(heads[n] + (effect >> 8 * n + 8 & 127)) % LENGTH for n in (0, 1)]
+        if effect & OPEN and null or effect & CLOSE and not null:
+            pc = _landing(cells, pc, language)
+        pc += 1
+        rows.append((*before, place, value))
+    columns = np.asarray(rows, np.int64).reshape(-1, 6).T
+    return Trace(start, *columns)
+
+
+def _landing(cells: list[int], pc: int, language: Bff) -> int:
+    """Where a taken jump lands; outside the tape if nothing matches."""
+    stride = 1 if language.effects[cells[pc]] & OPEN else -1
+    if language.jump is not None:
+        landing = pc + stride * language.jump
+        return landing if landing >= 0 else LENGTH
+    depth = stride
+    while depth and 0 <= pc + stride < LENGTH:
+        pc += stride
+        effect = language.effects[cells[pc]]
+        depth += bool(effect & OPEN) - bool(effect & CLOSE)
+    return LENGTH if depth else pc
+
+
+def disassemble(program: UInt8[np.ndarray, " width"], language: Bff) -> str:
+    """The program as text: a symbol for each instruction, 0 for a zero, a dot for the rest."""
+    symbols = language.symbols
+    return "".join(symbols[b] or ("0" if b == 0 else "·") for b in np.asarray(program).tolist())
