@@ -15,7 +15,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, UInt8, UInt32
+from jaxtyping import Array, Integer, UInt32
 
 from lib.life.languages import CLOSE, FROM_HEAD1, OPEN, TO_HEAD1, Bff
 from lib.life.tape import LENGTH, U, get, put
@@ -25,7 +25,7 @@ _HEADS = U(0x7F7F00)
 _NO_CACHE = U(255)
 
 
-def instruction_mask(tapes: UInt8[Array, "n 128"], language: Bff) -> UInt32[Array, "n 4"]:
+def instruction_mask(tapes: Integer[Array, "n 128"], language: Bff) -> UInt32[Array, "n 4"]:
     """One bit a byte, set where the byte is an instruction."""
     bits = jnp.asarray(language.effects, U)[tapes] != 0
     weights = (U(1) << jnp.arange(32, dtype=U))[None, None]
@@ -33,8 +33,11 @@ def instruction_mask(tapes: UInt8[Array, "n 128"], language: Bff) -> UInt32[Arra
 
 
 @partial(jax.jit, static_argnames=("language", "steps"))
-def run_bff(tapes, tokens, count, *, language: Bff, steps: int):
+def run_bff(cells, count, *, language: Bff, steps: int):
     """Interpret the first `count` tapes, one after the other.
+
+    A cell is a byte, or a 64-bit token whose lowest byte is the byte: the same program then carries
+    the tokens along. A cycle is one only if the tokens are unchanged, too.
 
     XLA compiles the nest of loops to one native loop as long as an iteration touches little memory.
     Hence the form: one buffer for all tapes, never a slice of a row; the write of an instruction is
@@ -42,75 +45,75 @@ def run_bff(tapes, tokens, count, *, language: Bff, steps: int):
     and packed scalars; and the rare, heavy part (jumps) behind a `cond`.
     """
     effects, bracket, limit = jnp.asarray(language.effects, U), U(OPEN | CLOSE), U(steps)
-    track = tokens is not None
 
     def pair(k, carry):
-        tapes, masks, tokens, out = carry
+        cells, masks, out = carry
         k = lax.convert_element_type(k, U)
 
         def running(s):
             return ((s["state"] & 128) == 0) & (s["i"] < limit)
 
         def instruction(s):
-            at = s["write"] & 127  # the write of the instruction before
-            tapes = put(s["tapes"], (s["write"] >> 8).astype(jnp.uint8), k, at)
+            at = s["at"]  # the write of the instruction before
+            cells = put(s["cells"], s["write"], k, at)
             masks = put(s["masks"], s["mask"], k, at >> 5)
             pc, head0, head1 = (s["state"] >> n & 127 for n in (0, 8, 16))
             ahead = (get(masks, k, pc >> 5) >> (pc & 31)) << (pc & 31)
             here = (pc & 96) + jnp.minimum(U(31) - lax.clz(ahead & (U(0) - ahead)), U(31))
             i = s["i"] + (here - pc) + 1
-            effect = effects[get(tapes, k, here).astype(U)]
+            effect = effects[byte(get(cells, k, here))]
             source = jnp.where((effect & FROM_HEAD1) != 0, head1, head0)
             target = jnp.where((effect & TO_HEAD1) != 0, head1, head0)
-            null = (get(tapes, k, head0) & jnp.uint8(language.null)) == 0
-            old = get(tapes, k, target)
-            new = get(tapes, k, source) + (effect >> 24).astype(jnp.uint8)
-            changed = moved = new != old
+            null = (byte(get(cells, k, head0)) & language.null) == 0
+            old = get(cells, k, target)
+            new = plus(get(cells, k, source), effect >> 24)
+            changed = new != old
             mask = get(masks, k, target >> 5) | (changed.astype(U) << (target & 31))
-            if track:
-                tokens = put(s["tokens"], s["token"], k, at)
-                token = (get(tokens, k, source) >> 8 << 8) | new.astype(jnp.uint64)
-                moved = changed | (token != get(tokens, k, target))
             state = (here + 1) | (((s["state"] & _HEADS) + (effect & _HEADS)) & _HEADS)
             jumps = (effect & jnp.where(null, U(OPEN), U(CLOSE))) != 0
-            touched = ((effects[new.astype(U)] | effects[old.astype(U)]) & bracket) != 0
+            touched = ((effects[byte(new)] | effects[byte(old)]) & bracket) != 0
             cache = jnp.where(touched & changed, _NO_CACHE, s["cache"])
-            seen = jnp.where(moved, s["seen"] | _STATE, s["seen"])
+            seen = jnp.where(changed, s["seen"] | _STATE, s["seen"])
             state, i, cache, seen = lax.cond(
                 jumps,
                 partial(_jump, k=k, language=language, effects=effects, steps=steps),
-                lambda tapes, state, i, cache, seen, effect: (state, i, cache, seen),
-                tapes, state, i, cache, seen, effect,
+                lambda cells, state, i, cache, seen, effect: (state, i, cache, seen),
+                cells, state, i, cache, seen, effect,
             )  # fmt: skip
-            write = target | new.astype(U) << 8
-            next = dict(tapes=tapes, masks=masks, mask=mask, write=write)
-            next |= dict(state=state, i=i, cache=cache, seen=seen)
-            return next | (dict(tokens=tokens, token=token) if track else {})
+            return dict(
+                cells=cells, masks=masks, mask=mask, at=target, write=new,
+                state=state, i=i, cache=cache, seen=seen,
+            )  # fmt: skip
 
-        first = dict(tapes=tapes, masks=masks, mask=get(masks, k, U(0)))
-        first |= dict(write=get(tapes, k, U(0)).astype(U) << 8, cache=_NO_CACHE, seen=_STATE)
         state = U(0)
         if language.heads_on_tape:
-            state = U(2) | (get(tapes, k, U(0)).astype(U) & 127) << 8
-            state |= (get(tapes, k, U(1)).astype(U) & 127) << 16
-        first |= dict(state=state, i=U(0))
-        if track:
-            first |= dict(tokens=tokens, token=get(tokens, k, U(0)))
-        s = lax.while_loop(running, instruction, first)
-        at, inside = s["write"] & 127, s["i"] <= limit  # the last write, if it was in time
-        last = jnp.where(inside, (s["write"] >> 8).astype(jnp.uint8), get(s["tapes"], k, at))
-        if track:
-            token = jnp.where(inside, s["token"], get(s["tokens"], k, at))
-            tokens = put(s["tokens"], token, k, at)
+            first, second = (byte(get(cells, k, U(n))) & 127 for n in (0, 1))
+            state = U(2) | first << 8 | second << 16
+        start = dict(cells=cells, masks=masks, mask=get(masks, k, U(0)), at=U(0), state=state)
+        start |= dict(write=get(cells, k, U(0)), i=U(0), cache=_NO_CACHE, seen=_STATE)
+        s = lax.while_loop(running, instruction, start)
+        last = jnp.where(s["i"] <= limit, s["write"], get(s["cells"], k, s["at"]))  # if in time
         out = lax.dynamic_update_slice(out, jnp.minimum(s["i"], limit)[None], (k,))
-        return put(s["tapes"], last, k, at), s["masks"], tokens, out
+        return put(s["cells"], last, k, s["at"]), s["masks"], out
 
-    masks, out = instruction_mask(tapes, language), jnp.zeros(len(tapes), U)
-    tapes, _, tokens, out = lax.fori_loop(U(0), count, pair, (tapes, masks, tokens, out))
-    return tapes, tokens, out
+    masks, out = instruction_mask(byte(cells), language), jnp.zeros(len(cells), U)
+    cells, _, out = lax.fori_loop(U(0), count, pair, (cells, masks, out))
+    return cells, out
 
 
-def _jump(tapes, state, i, cache, seen, effect, *, k, language, effects, steps):
+def byte(cell: Array) -> Array:
+    """The byte of a cell, as u32."""
+    return cell.astype(U) & 255
+
+
+def plus(cell: Array, value: Array) -> Array:
+    """The cell with `value` (u32) added to its byte; what else it carries stays."""
+    if cell.dtype == jnp.uint8:
+        return cell + value.astype(jnp.uint8)
+    return (cell >> 8 << 8) | (byte(cell) + value & 255).astype(cell.dtype)
+
+
+def _jump(cells, state, i, cache, seen, effect, *, k, language, effects, steps):
     """A taken jump: where to, and whether we have been there before."""
     here, forward = (state & 255) - 1, (effect & OPEN) != 0
     stride = jnp.where(forward, U(1), U(0xFFFFFFFF))
@@ -122,7 +125,7 @@ def _jump(tapes, state, i, cache, seen, effect, *, k, language, effects, steps):
 
         def look(s):
             place, depth = s
-            met = effects[get(tapes, k, place).astype(U)]
+            met = effects[byte(get(cells, k, place))]
             deeper = ((met >> 2) & 1) - ((met >> 3) & 1)  # +1 at [, −1 at ]
             depth = depth + jnp.where(forward, deeper, U(0) - deeper)
             return jnp.where(depth > 0, place + stride, place), depth

@@ -30,8 +30,11 @@ def run_tapes(
         )
     count = jnp.uint32(len(tapes)) if count is None else count
     if isinstance(language, Bff):
-        kernel = bff if jax.default_backend() == "cpu" else gpu
-        return kernel.run_bff(tapes, tokens, count, language=language, steps=steps)
+        if jax.default_backend() != "cpu":
+            return gpu.run_bff(tapes, tokens, count, language=language, steps=steps)
+        cells = tapes if tokens is None else tokens
+        cells, taken = bff.run_bff(cells, count, language=language, steps=steps)
+        return cells.astype(jnp.uint8), None if tokens is None else cells, taken
     if tokens is not None:
         raise ValueError(f"tokens can be traced in the Bff family only, not in {language.name}")
     run = machines.run_forth if isinstance(language, Forth) else machines.run_subleq

@@ -83,7 +83,8 @@ def run_forth(tapes, count, *, language: Forth, steps: int):
 
     def interpret(tapes, k):
         def running(s):
-            return (s["pc"] < LENGTH) & (s["i"] < steps) & (s["depth"] <= STACK)
+            goes_on = (s["pc"] < LENGTH) & (s["i"] < steps) & (s["depth"] <= STACK)
+            return goes_on | (s["renewal"][0] > 0) if language.reset else goes_on
 
         def instruction(s):
             # the writes of the instruction before, to the tape and to the stack, are done first
@@ -111,23 +112,27 @@ def run_forth(tapes, count, *, language: Forth, steps: int):
                          add=a + b, sub=a - b)  # fmt: skip
             low = jnp.where(word == words, byte & 63, low)
             high = choose(a, swap=b)
-            if language.reset:
-                taboo = (old == TABOO) & ((word == index["write1"]) | (word == index["copy0"]))
-                tapes = lax.cond(taboo, _renew, lambda t, k, pc: t, tapes, k, s["pc"])
-                value = jnp.where(taboo, old, value)
             base = s["depth"] - jnp.minimum(pops[word], s["depth"])
             far = (byte & 63) + 1
             move = jnp.where(byte >= 128, jnp.where((byte & 64) != 0, U(0) - far, far), U(1))
             skip = choose(U(0), if0=(a != 0).astype(U))
             push = jnp.stack([low, high]).astype(jnp.uint8)
-            return dict(
+            next = dict(
                 tapes=tapes, stack=stack, pc=s["pc"] + move + skip, i=s["i"] + 1,
                 depth=base + pushes[word], at=base, push=push, write=target | (value & 255) << 8,
             )  # fmt: skip
+            if not language.reset:
+                return next
+            taboo = (old == TABOO) & ((word == index["write1"]) | (word == index["copy0"]))
+            next["write"] = jnp.where(taboo, target | old << 8, next["write"])
+            next["renewal"] = (taboo.astype(U), jnp.uint64(0), s["pc"])
+            return _renew(s, next, tapes, k)
 
         first = dict(tapes=tapes, stack=jnp.zeros(STACK + 2, jnp.uint8), pc=U(0), i=U(0))
         first |= dict(depth=U(0), at=U(0), push=jnp.zeros(2, jnp.uint8))
         first |= dict(write=get(tapes, k, U(0)).astype(U) << 8)
+        if language.reset:
+            first |= dict(renewal=(U(0), jnp.uint64(0), U(0)))
         s = lax.while_loop(running, instruction, first)
         tapes = put(s["tapes"], (s["write"] >> 8).astype(jnp.uint8), k, s["write"] & 127)
         return tapes, s["i"]
@@ -143,11 +148,27 @@ def _choose(word, index, default, **cases):
     return default
 
 
-def _renew(tapes, k, pc):
-    """Replace the first program by random bytes, drawn from the whole tape and the pointer."""
-    u = jnp.uint64
-    tape = lax.dynamic_slice(tapes, (k, U(0)), (1, LENGTH))[0].astype(u)
-    seed = lax.fori_loop(0, LENGTH, lambda i, seed: splitmix64(seed ^ tape[i]), u(0))
-    first = seed * u(WIDTH * WIDTH) + pc.astype(u) * u(WIDTH)
-    fresh = splitmix64(first + jnp.arange(WIDTH, dtype=u)).astype(jnp.uint8)
-    return lax.dynamic_update_slice(tapes, fresh[None], (k, U(0)))
+def _renew(s, next, tapes, k):
+    """The state after one byte of a renewal, if one is under way; else `next`.
+
+    A renewal first hashes the whole tape, then writes random bytes over the first program. It goes
+    byte by byte through the loop of the instructions, since a second write to the buffer would make
+    XLA copy it each time.
+    """
+    u, (stage, hashed, pc) = jnp.uint64, s["renewal"]
+    byte = get(tapes, k, (stage - 1) & (LENGTH - 1)).astype(u)
+    place = (stage - 1 - LENGTH) & (WIDTH - 1)
+    fresh = splitmix64(
+        hashed * u(WIDTH * WIDTH) + pc.astype(u) * u(WIDTH) + place.astype(u)
+    ).astype(jnp.uint8)
+    hashing = stage <= LENGTH
+    hashed = jnp.where(hashing, splitmix64(hashed ^ byte), hashed)
+    write = jnp.where(hashing, s["write"], place | fresh.astype(U) << 8)
+    stage = jnp.where(stage == LENGTH + WIDTH, U(0), stage + 1)
+    renewed = s | dict(write=write, renewal=(stage, hashed, pc))
+    under_way = s["renewal"][0] > 0
+    return {
+        key: next[key] if key in ("tapes", "stack")
+        else jax.tree.map(partial(jnp.where, under_way), renewed[key], next[key])
+        for key in next
+    }  # fmt: skip
