@@ -221,22 +221,20 @@ def _places(pairing: str, seed, epoch, n: int) -> UInt32[Array, " n"]:
 
 
 def neighbours(shape: tuple[int, int], reach: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """For each cell the cells at most `reach` away, row by row, and how many there are."""
+    """For each cell the cells at most `reach` away, row by row, and how many there are.
+
+    The grid has edges: a cell in a corner has eight neighbours, one in the middle 24. Places beyond
+    the last neighbour of a cell hold 0.
+    """
     width, height = shape
-    offsets = range(-reach, reach + 1)
-    near = np.zeros((width * height, len(offsets) ** 2 - 1), np.uint32)
-    count = np.zeros(width * height, np.uint32)
-    for y in range(height):
-        for x in range(width):
-            cells = [
-                (y + dy) * width + x + dx
-                for dy in offsets
-                for dx in offsets
-                if (dx or dy) and 0 <= x + dx < width and 0 <= y + dy < height
-            ]
-            near[y * width + x, : len(cells)] = cells
-            count[y * width + x] = len(cells)
-    return near, count
+    y, x = np.divmod(np.arange(width * height), width)
+    dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
+    dy, dx = (d[(dy != 0) | (dx != 0)] for d in (dy, dx))
+    row, column = y[:, None] + dy, x[:, None] + dx
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    first = np.argsort(~inside, axis=1, kind="stable")
+    near = np.take_along_axis(np.where(inside, row * width + column, 0), first, axis=1)
+    return near.astype(np.uint32), inside.sum(1).astype(np.uint32)
 
 
 def _grid(seed, epoch, shape):
@@ -255,15 +253,23 @@ def _grid(seed, epoch, shape):
     asked = near[jnp.arange(n), pick][order]
     free = jnp.uint32(n)  # no row yet
 
-    def ask(i, carry):
-        places, rows = carry
-        one, other = order[i], asked[i]
-        both = (places[one] == free) & (places[other] == free)
-        places = places.at[one].set(jnp.where(both, rows, places[one]))
-        places = places.at[other].set(jnp.where(both, rows + 1, places[other]))
-        return places, jnp.where(both, rows + 2, rows)
+    def at(buffer, k):
+        return lax.dynamic_slice(buffer, (k,), (1,))[0]
 
-    places, rows = lax.fori_loop(0, n, ask, (jnp.full(n, free), jnp.uint32(0)))
+    def ask(i, carry):  # the writes of a step are done at the top of the next: no copies
+        places, rows, *pair, values = carry
+        for k, value in zip(pair, values, strict=True):
+            places = lax.dynamic_update_slice(places, value[None], (k,))
+        one, other = at(order, i), at(asked, i)
+        before = at(places, one), at(places, other)
+        both = (before[0] == free) & (before[1] == free)
+        after = jnp.where(both, rows, before[0]), jnp.where(both, rows + 1, before[1])
+        return places, jnp.where(both, rows + 2, rows), one, other, after
+
+    zero = jnp.uint32(0)
+    first = (jnp.full(n, free), zero, zero, zero, (free, free))
+    places, rows, *pair, values = lax.fori_loop(zero, free, ask, first)
+    places = places.at[jnp.stack(pair)].set(jnp.stack(values))
     alone = places == free
     rest = rows + jnp.cumsum(alone, dtype=jnp.uint32) - 1
     return jnp.where(alone, rest, places), rows // 2
