@@ -1,5 +1,6 @@
 """Soups of self-modifying programs (Agüera y Arcas et al., 2024), bit for bit the authors'."""
 
+from lib.life.experiment import resemblance, transitions
 from lib.life.interpret import run_tapes
 from lib.life.languages import LANGUAGES, Bff, Forth, Language, Subleq, language
 from lib.life.measures import Complexity, complexity, self_replication, token_counts
@@ -14,7 +15,7 @@ from lib.life.soup import (
     primordial,
     stack,
 )
-from lib.life.traces import Trace, disassemble, trace
+from lib.life.traces import Trace, disassemble, trace, until_cycle
 from lib.life.watch import watch
 
 __all__ = [
@@ -36,10 +37,13 @@ __all__ = [
     "neighbours",
     "plant",
     "primordial",
+    "resemblance",
     "run_tapes",
     "self_replication",
     "stack",
     "token_counts",
     "trace",
+    "transitions",
+    "until_cycle",
     "watch",
 ]

@@ -49,9 +49,11 @@ def token_counts(
     tokens: UInt64[np.ndarray, "n 64"],
 ) -> tuple[UInt64[np.ndarray, " k"], Integer[np.ndarray, " k"]]:
     """The different tokens of a soup and how often each occurs, the most frequent first."""
-    names, counts = np.unique(np.asarray(tokens), return_counts=True)
+    ordered = np.sort(np.asarray(tokens), axis=None)  # faster than np.unique's hashing
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    counts = np.diff(np.append(starts, ordered.size))
     order = np.argsort(-counts, kind="stable")
-    return names[order], counts[order]
+    return ordered[starts][order], counts[order]
 
 
 def self_replication(

@@ -67,6 +67,29 @@ def trace(tape: UInt8[np.ndarray, " 128"], language: Bff, *, steps: int = STEPS)
     return Trace(start, *columns)
 
 
+def until_cycle(done: Trace, language: Bff) -> int:
+    """How many instructions of a trace the kernel executes before it knows that they repeat.
+
+    The rule of `lib.life.bff`, on one trace: at a jump backwards the state (pointer and heads) is
+    compared with one remembered before, and remembered itself at steps 1, 2, 4, 8 and so on; a
+    byte that changes makes it forget. All instructions if nothing ever repeats.
+    """
+    seen, power, tape = None, 0, done.tape.copy()
+    for t, (pc, place, value) in enumerate(zip(done.pc, done.place, done.value, strict=True)):
+        backwards = language.effects[tape[pc]] & CLOSE and t + 1 < len(done.pc)
+        backwards = backwards and done.pc[t + 1] <= pc
+        if place >= 0 and tape[place] != value:
+            tape[place], seen = value, None
+        if not backwards:
+            continue
+        state = (done.pc[t + 1], done.head0[t + 1], done.head1[t + 1])
+        if state == seen:
+            return t + 1
+        if done.step[t] + 1 >> power:
+            seen, power = state, power + 1
+    return len(done.pc)
+
+
 def _landing(cells: list[int], pc: int, language: Bff) -> int:
     """Where a taken jump lands; outside the tape if nothing matches."""
     stride = 1 if language.effects[cells[pc]] & OPEN else -1
