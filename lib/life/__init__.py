@@ -14,13 +14,14 @@ from lib.life.soup import (
     primordial,
     stack,
 )
-from lib.life.traces import Trace, disassemble, trace
+from lib.life.traces import WORDS, Trace, disassemble, trace
 from lib.life.watch import watch
 
 __all__ = [
     "LANGUAGES",
     "MUTATION",
     "PAIRINGS",
+    "WORDS",
     "Bff",
     "Complexity",
     "Forth",
