@@ -152,7 +152,7 @@ def spacetime(
         extent=(-0.5, 127.5, t + 0.5, 0.5),
     )
     now = np.arange(1, t + 1)
-    size = float(np.clip(900 / t, 1.0, 3.2))
+    size = float(np.clip(900 / t, 1.0, 4.5))
     written = trace["place"] >= 0
     points = {"ls": "none", "mew": 0}
     ax.plot(trace["pc"], now, "k.", ms=size, label="instruction pointer", **points)
