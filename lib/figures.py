@@ -1,21 +1,27 @@
-"""One style for every figure of the book, and short animations as image files."""
+"""One style for every figure of the book, short animations, tables, a program step by step."""
 
 from __future__ import annotations
 
+import base64
 import html
 import io
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 from IPython.display import HTML, Image
+from matplotlib.colors import ListedColormap
+from matplotlib.transforms import blended_transform_factory
+from numpy.typing import ArrayLike
 from PIL import Image as Picture
 
 # Okabe and Ito (2008): told apart with any kind of colour vision; yellow is left out, it is too
 # pale on white. Dashes and markers repeat what the colour says.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+GREY = "#dde2e7"
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -40,6 +46,9 @@ STYLE = {
     "savefig.facecolor": "white",
     "svg.fonttype": "none",
 }
+
+TRACE = ("tape", "step", "pc", "head0", "head1", "place", "value", "end")
+STEPPER_INSTRUCTIONS, STEPPER_BYTES = 3000, 150_000  # what one page element may weigh
 
 
 def use_style() -> None:
@@ -109,3 +118,168 @@ def table(head: Sequence[str], rows: Sequence[Sequence], *, caption: str) -> HTM
         f"<table class='results'><caption>{html.escape(caption)}</caption>"
         f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def spacetime(
+    ax: plt.Axes,
+    columns: Mapping[str, ArrayLike],
+    *,
+    symbols: Sequence[str],
+    limit: int | None = None,
+) -> None:
+    """Draw a program at work: the cells of the tape from left to right, time downwards.
+
+    `columns` and `symbols` are those of `stepper`; of the instructions only the first `limit` are
+    drawn. Cells that hold an instruction are grey.
+
+    Raises ValueError if `columns` is not the trace of a tape of 128 bytes or `limit` is below 1.
+    """
+    trace = _first(columns, limit)
+    t = len(trace["pc"])
+    cells, held = trace["tape"].copy(), np.empty((t, 128), bool)
+    code = np.array([bool(symbol) for symbol in symbols])
+    for i, (place, value) in enumerate(zip(trace["place"], trace["value"], strict=True)):
+        held[i] = code[cells]
+        if place >= 0:
+            cells[place] = value
+    ax.imshow(
+        held,
+        cmap=ListedColormap(["white", GREY]),
+        vmin=0,
+        vmax=1,
+        aspect="auto",
+        interpolation="nearest",
+        extent=(-0.5, 127.5, t + 0.5, 0.5),
+    )
+    now = np.arange(1, t + 1)
+    size = float(np.clip(900 / t, 1.0, 4.5))
+    written = trace["place"] >= 0
+    points = {"ls": "none", "mew": 0}
+    ax.plot(trace["pc"], now, "k.", ms=size, label="instruction pointer", **points)
+    for n, dash in enumerate(["-", (0, (4, 1.5))]):
+        head = trace[f"head{n}"]
+        # a head that leaves one end of the tape comes back at the other: no line between the two
+        path = np.where(np.abs(np.diff(head, prepend=head[0])) > 1, np.nan, head)
+        ax.plot(path, now, color=COLORS[n], ls=dash, lw=1.7, label=f"head {n}", zorder=3)
+    place, time = trace["place"][written], now[written]
+    ax.plot(place, time, "s", color="#66c2a5", ms=size + 2.4, label="byte written", **points)
+    ax.fill_between([], [], [], color=GREY, label="holds an instruction")
+    ax.axvline(63.5, color="k", lw=0.8, ls="-")
+    ax.set(xlim=(-0.5, 127.5), ylim=(t + 0.5, 0.5), ylabel="instructions executed, time runs down")
+    ax.set_xticks([0, 16, 32, 48, 64, 80, 96, 112, 127])
+    ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
+    ax.spines[["top", "right"]].set_visible(True)
+    ax.grid(False)
+    above = blended_transform_factory(ax.transData, ax.transAxes)
+    for middle, name in [(31.5, "first"), (95.5, "second")]:
+        place = {"transform": above, "ha": "center", "va": "bottom"}
+        ax.text(middle, 1.09, f"cells of the {name} program", **place)
+    legend = ax.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.01),
+        ncols=3,
+        fontsize=10,
+        handlelength=1.4,
+        labelspacing=0.3,
+    )
+    for line in legend.get_lines():
+        line.set_markersize(6)
+
+
+def stepper(
+    columns: Mapping[str, ArrayLike],
+    *,
+    symbols: Sequence[str],
+    words: Mapping[str, str | Sequence[str]],
+    alt: str,
+    caption: str,
+    limit: int | None = None,
+) -> HTML:
+    """A machine to step forwards and backwards through what two programs do to their tape.
+
+    `columns` holds the trace: `tape`, the 128 bytes before the first instruction; for each
+    instruction `step`, `pc`, `head0` and `head1` before it, the `place` that it writes or −1, and
+    the new `value` there; `end`, the step, pc and heads after the last one. `symbols` says for each
+    of the 256 bytes what it is as an instruction, or ""; `words` what an instruction does, as a
+    sentence without its subject, in which `{head0}` and `{head1}` are the places of the heads
+    before and `{to0}` and `{to1}` after it, or two sentences: one if the program goes on behind
+    the instruction, one if it jumps. Only the first `limit` instructions are kept.
+
+    Where scripts do not run (a notebook, a printed page) readers see the picture of `spacetime`;
+    `alt` describes it. In the book, stepper.js adds the tape and its buttons.
+
+    Raises ValueError if `columns` is not the trace of a tape of 128 bytes; if `limit` is below 1 or
+    leaves more than 3,000 instructions or 150 kB; if `symbols` are not 256; if an instruction of
+    `symbols` is not in `words`; or if `alt` is empty.
+    """
+    trace = _first(columns, limit)
+    t = len(trace["pc"])
+    if t > STEPPER_INSTRUCTIONS:
+        raise ValueError(f"limit={limit} leaves {t} instructions: at most {STEPPER_INSTRUCTIONS}")
+    if len(symbols) != 256:
+        raise ValueError(f"symbols has {len(symbols)} entries: one for each of the 256 bytes")
+    missing = sorted({symbol for symbol in symbols if symbol} - words.keys())
+    if missing:
+        raise ValueError(f"words does not say what these do: {' '.join(missing)}")
+    if not alt.strip():
+        raise ValueError(f"alt={alt!r}: the picture needs an alternative text")
+    with mpl.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(6.4, 4.9), dpi=160)
+        spacetime(ax, trace, symbols=symbols)
+        figure.canvas.draw()
+        box = ax.get_position()
+        pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+        plt.close(figure)
+    file = io.BytesIO()
+    Picture.fromarray(pixels).quantize(32).save(file, "PNG", optimize=True)
+    picture = base64.b64encode(file.getvalue()).decode()
+    data = {name: trace[name].tolist() for name in TRACE} | {
+        "symbols": list(symbols),
+        "words": {s: [w] if isinstance(w, str) else list(w) for s, w in words.items()},
+        "cut": t < len(np.asarray(columns["pc"])),
+        # where the picture has its axes, in parts of its width and height: left, top, right, bottom
+        "axes": [round(float(v), 4) for v in (box.x0, 1 - box.y1, box.x1, 1 - box.y0)],
+    }
+    script = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    text = (
+        "<div class='stepper'><figure>"
+        f"<img src='data:image/png;base64,{picture}' alt='{html.escape(alt)}'"
+        " style='max-width:100%;height:auto' width='704'>"
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        f"<script type='application/json'>{script}</script></div>"
+    )
+    if len(text.encode()) > STEPPER_BYTES:
+        raise ValueError(
+            f"limit={limit} leaves {len(text.encode())} bytes of HTML: at most {STEPPER_BYTES}"
+        )
+    return HTML(text)
+
+
+def _first(columns: Mapping[str, ArrayLike], limit: int | None) -> dict[str, np.ndarray]:
+    """The first `limit` instructions of a trace, checked; `end` is the state behind them."""
+    missing = [name for name in TRACE if name not in columns]
+    if missing:
+        raise ValueError(f"columns has no {', '.join(missing)}: wanted {', '.join(TRACE)}")
+    trace = {name: np.asarray(columns[name]).astype(np.int64) for name in TRACE}
+    t = len(trace["pc"])
+    for name, array in trace.items():
+        wanted = {"tape": 128, "end": 4}.get(name, t)
+        if array.shape != (wanted,) or not wanted:
+            raise ValueError(f"columns[{name!r}] has shape {list(array.shape)}: wanted [{wanted}]")
+    for name, low, high in [
+        ("tape", 0, 255),
+        ("value", 0, 255),
+        ("pc", 0, 127),
+        ("head0", 0, 127),
+        ("head1", 0, 127),
+        ("place", -1, 127),
+    ]:
+        if trace[name].min() < low or trace[name].max() > high:
+            raise ValueError(f"columns[{name!r}] leaves the range from {low} to {high}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit={limit}: wanted 1 or more instructions")
+    if limit is None or limit >= t:
+        return trace
+    end = np.array([trace[name][limit] for name in ("step", "pc", "head0", "head1")])
+    kept = {name: trace[name][:limit] for name in TRACE[1:-1]}
+    return {"tape": trace["tape"], "end": end} | kept

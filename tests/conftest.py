@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from nbval.plugin import IPyNbCell, IPyNbFile
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "book" / "_run"
+# Chromium's own calls home would be mistaken for a page's
+QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
 sys.path[:0] = [str(RUN)]
 import chapters  # noqa: E402
 import reference  # noqa: E402
@@ -121,3 +124,17 @@ def run_mutated(tmp_path):
         return reference.checked(nbformat.read(after, 4))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, for all tests of a worker: a second driver in the same process does not start."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    path = path or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no browser: apt install chromium")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=path, args=QUIET)
+        yield chromium
+        chromium.close()

@@ -7,7 +7,6 @@ those that the verdict tests use, so that nothing is executed twice.
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
@@ -18,7 +17,6 @@ from conftest import smoke_run
 import chapters
 import render
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
 
 pytestmark = pytest.mark.xdist_group("pages")
@@ -27,8 +25,6 @@ WIDTHS = (1400, 390)
 THEMES = ("light", "dark")
 # without "preload" axe does not fetch the style sheets again, which file:// forbids
 RULES = {"runOnly": ["wcag2a", "wcag2aa"], "resultTypes": ["violations"], "preload": False}
-# Chromium's own calls home would be mistaken for a page's
-QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
 
 
 @pytest.fixture(scope="session")
@@ -51,18 +47,6 @@ def pages(site) -> dict[str, BeautifulSoup]:
         path.relative_to(html).as_posix(): BeautifulSoup(path.read_text("utf-8"), "html.parser")
         for path in found
     }
-
-
-@pytest.fixture(scope="session")
-def browser():
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    path = path or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no browser: apt install chromium")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=path, args=QUIET)
-        yield chromium
-        chromium.close()
 
 
 def test_chapters_come_from_the_cache_and_nothing_warns(site):

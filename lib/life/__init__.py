@@ -15,13 +15,18 @@ from lib.life.soup import (
     primordial,
     stack,
 )
-from lib.life.traces import Trace, disassemble, trace, until_cycle
+from lib.life.tables import DIGESTS, FIGURE_6, LOG
+from lib.life.traces import WORDS, Trace, disassemble, trace, until_cycle
 from lib.life.watch import watch
 
 __all__ = [
+    "DIGESTS",
+    "FIGURE_6",
     "LANGUAGES",
+    "LOG",
     "MUTATION",
     "PAIRINGS",
+    "WORDS",
     "Bff",
     "Complexity",
     "Forth",

@@ -10,6 +10,27 @@ from jaxtyping import Integer, UInt8
 from lib.life.languages import CLOSE, FROM_HEAD1, OPEN, TO_HEAD1, Bff
 from lib.life.tape import LENGTH, STEPS
 
+WORDS = {
+    "<": "moves head 0 left, to cell {to0}",
+    ">": "moves head 0 right, to cell {to0}",
+    "{": "moves head 1 left, to cell {to1}",
+    "}": "moves head 1 right, to cell {to1}",
+    "-": "takes 1 from the byte under head 0 (cell {head0})",
+    "+": "adds 1 to the byte under head 0 (cell {head0})",
+    ".": "copies the byte under head 0 (cell {head0}) to head 1 (cell {head1})",
+    ",": "copies the byte under head 1 (cell {head1}) to head 0 (cell {head0})",
+    # what it does if it goes on, and if it jumps
+    "[": (
+        "finds no zero under head 0 (cell {head0}) and enters the loop",
+        "finds a zero under head 0 (cell {head0}) and jumps over the loop",
+    ),
+    "]": (
+        "finds a zero under head 0 (cell {head0}) and leaves the loop",
+        "finds no zero under head 0 (cell {head0}) and jumps back",
+    ),
+    "⊲": "copies the byte under head 1 (cell {head1}) to head 0 (cell {head0}), moves head 1 right",
+}
+
 
 class Trace(NamedTuple):
     """One row for each instruction executed: no-ops are left out, though they count as steps."""
@@ -21,6 +42,7 @@ class Trace(NamedTuple):
     head1: Integer[np.ndarray, " t"]
     place: Integer[np.ndarray, " t"]  # of the byte written; −1: none
     value: Integer[np.ndarray, " t"]  # of that byte afterwards
+    end: Integer[np.ndarray, " 4"]  # step, pc, head0 and head1 after the last
 
     def after(self, t: int) -> UInt8[np.ndarray, " 128"]:
         """The tape after the first `t` instructions."""
@@ -44,14 +66,14 @@ def trace(tape: UInt8[np.ndarray, " 128"], language: Bff, *, steps: int = STEPS)
     effects, cells, rows = language.effects, start.tolist(), []
     heads = [cells[0] % LENGTH, cells[1] % LENGTH] if language.heads_on_tape else [0, 0]
     pc = 2 if language.heads_on_tape else 0
-    for step in range(steps):
-        if not 0 <= pc < LENGTH:
-            break
+    step = 0
+    while step < steps and 0 <= pc < LENGTH:
+        before = (step, pc, *heads)
         effect = effects[cells[pc]]
+        step += 1
         if not effect:
             pc += 1
             continue
-        before = (step, pc, *heads)
         place, value = -1, 0
         source, target = heads[bool(effect & FROM_HEAD1)], heads[bool(effect & TO_HEAD1)]
         null = cells[heads[0]] & language.null == 0
@@ -64,7 +86,7 @@ def trace(tape: UInt8[np.ndarray, " 128"], language: Bff, *, steps: int = STEPS)
         pc += 1
         rows.append((*before, place, value))
     columns = np.asarray(rows, np.int64).reshape(-1, 6).T
-    return Trace(start, *columns)
+    return Trace(start, *columns, np.asarray((step, pc, *heads)))
 
 
 def until_cycle(done: Trace, language: Bff) -> int:
