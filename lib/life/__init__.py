@@ -4,6 +4,7 @@ from lib.life.experiment import resemblance, transitions
 from lib.life.interpret import run_tapes
 from lib.life.languages import LANGUAGES, Bff, Forth, Language, Subleq, language
 from lib.life.measures import Complexity, complexity, self_replication, token_counts
+from lib.life.replicators import REPLICATORS
 from lib.life.soup import (
     MUTATION,
     PAIRINGS,
@@ -26,6 +27,7 @@ __all__ = [
     "LOG",
     "MUTATION",
     "PAIRINGS",
+    "REPLICATORS",
     "WORDS",
     "Bff",
     "Complexity",
