@@ -114,7 +114,7 @@ def advance_all(
     steps: int = STEPS,
     mesh: Mesh | None = None,
 ) -> Soup:
-    """As `advance`, for many soups side by side, `stack`ed: each with the seed that is its own.
+    """As `advance`, for many soups side by side, put together by `stack`, each with its own seed.
 
     The devices of `mesh` share the soups; what comes out does not depend on how many there are. On
     a CPU each device takes its soups in turn, on a GPU all at once.
