@@ -178,6 +178,26 @@ def test_every_language_equals_a_plain_interpreter(name):
     np.testing.assert_array_equal(after, [t for t, _ in plain])
 
 
+@pytest.mark.parametrize(
+    "name", [n for n, x in life.LANGUAGES.items() if isinstance(x, life.Forth)]
+)
+def test_loops_over_a_deep_stack_end_as_in_a_plain_interpreter(name):
+    language, rng, count = life.language(name), np.random.default_rng(2), 100
+    tapes = np.full((count, 128), 0x3F, np.uint8)  # does nothing
+    tapes[:, :40] = rng.integers(0x40, 0x80, (count, 40))  # constants
+    tapes[:, 40:48] = rng.integers(0, len(language.words), (count, 8))
+    tapes[:, 40:48][rng.random((count, 8)) < 0.2] = 0x41
+    tapes[:, 48:50] = 0xC7, 0xC8  # back to byte 40; the second where `if0` skips the first
+    inc, if0 = (language.words.index(word) for word in ("inc", "if0"))
+    tapes[0, :5] = 0x41, inc, if0, 0xBF, 0xC2  # counts to 256, then jumps out
+    with jax.enable_x64(True):
+        after, _, taken = life.run_tapes(jnp.asarray(tapes), language, steps=STEPS)
+    plain = [plain_forth(tape, language, STEPS) for tape in tapes]
+    np.testing.assert_array_equal(taken, [n for _, n in plain])
+    np.testing.assert_array_equal(after, [t for t, _ in plain])
+    assert np.mean(np.asarray(taken) == STEPS) > 0.3
+
+
 # SHA-256 of the soup's bytes by program number, from checkpoints of the reference program
 DIGESTS = {
     (256, 10248, 33): "8a42488f7b3efac6c126d8e5d378fc6b4a90fd84cf2bf9073b6928f45cfd1fc9",
