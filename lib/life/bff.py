@@ -22,7 +22,8 @@ from lib.life.tape import LENGTH, U, get, put
 
 _STATE = U(0xFFFFFF)  # pointer (8 bits), head 0 (8), head 1 (8)
 _HEADS = U(0x7F7F00)
-_NO_CACHE = U(255)
+_STEP = U(0xFFFF)  # steps so far (16 bits), bracket that jumped last (8), its target (8)
+_NO_CACHE = U(0xFF0000)
 
 
 def instruction_mask(tapes: Integer[Array, "n 128"], language: Bff) -> UInt32[Array, "n 4"]:
@@ -51,7 +52,7 @@ def run_bff(cells, count, *, language: Bff, steps: int):
         k = lax.convert_element_type(k, U)
 
         def running(s):
-            return ((s["state"] & 128) == 0) & (s["i"] < limit)
+            return ((s["state"] & 128) == 0) & ((s["time"] & _STEP) < limit)
 
         def instruction(s):
             at = s["at"]  # the write of the instruction before
@@ -60,29 +61,31 @@ def run_bff(cells, count, *, language: Bff, steps: int):
             pc, head0, head1 = (s["state"] >> n & 127 for n in (0, 8, 16))
             ahead = (get(masks, k, pc >> 5) >> (pc & 31)) << (pc & 31)
             here = (pc & 96) + jnp.minimum(U(31) - lax.clz(ahead & (U(0) - ahead)), U(31))
-            i = s["i"] + (here - pc) + 1
+            i = (s["time"] & _STEP) + (here - pc) + 1
             effect = effects[byte(get(cells, k, here))]
             source = jnp.where((effect & FROM_HEAD1) != 0, head1, head0)
             target = jnp.where((effect & TO_HEAD1) != 0, head1, head0)
             null = (byte(get(cells, k, head0)) & language.null) == 0
             old = get(cells, k, target)
             new = plus(get(cells, k, source), effect >> 24)
+            new = jnp.where(i <= limit, new, old)  # an instruction beyond the limit is not done
             changed = new != old
             mask = get(masks, k, target >> 5) | (changed.astype(U) << (target & 31))
             state = (here + 1) | (((s["state"] & _HEADS) + (effect & _HEADS)) & _HEADS)
             jumps = (effect & jnp.where(null, U(OPEN), U(CLOSE))) != 0
             touched = ((effects[byte(new)] | effects[byte(old)]) & bracket) != 0
-            cache = jnp.where(touched & changed, _NO_CACHE, s["cache"])
+            forgotten = jnp.where(touched & changed, _NO_CACHE, U(0))
+            time = i | s["time"] & ~_STEP | forgotten
             seen = jnp.where(changed, s["seen"] | _STATE, s["seen"])
-            state, i, cache, seen = lax.cond(
+            state, time, seen = lax.cond(
                 jumps,
                 partial(_jump, k=k, language=language, effects=effects, steps=steps),
-                lambda cells, state, i, cache, seen, effect: (state, i, cache, seen),
-                cells, state, i, cache, seen, effect,
+                lambda cells, state, time, seen, effect: (state, time, seen),
+                cells, state, time, seen, effect,
             )  # fmt: skip
             return dict(
                 cells=cells, masks=masks, mask=mask, at=target, write=new,
-                state=state, i=i, cache=cache, seen=seen,
+                state=state, time=time, seen=seen,
             )  # fmt: skip
 
         state = U(0)
@@ -90,11 +93,10 @@ def run_bff(cells, count, *, language: Bff, steps: int):
             first, second = (byte(get(cells, k, U(n))) & 127 for n in (0, 1))
             state = U(2) | first << 8 | second << 16
         start = dict(cells=cells, masks=masks, mask=get(masks, k, U(0)), at=U(0), state=state)
-        start |= dict(write=get(cells, k, U(0)), i=U(0), cache=_NO_CACHE, seen=_STATE)
+        start |= dict(write=get(cells, k, U(0)), time=_NO_CACHE, seen=_STATE)
         s = lax.while_loop(running, instruction, start)
-        last = jnp.where(s["i"] <= limit, s["write"], get(s["cells"], k, s["at"]))  # if in time
-        out = lax.dynamic_update_slice(out, jnp.minimum(s["i"], limit)[None], (k,))
-        return put(s["cells"], last, k, s["at"]), s["masks"], out
+        out = lax.dynamic_update_slice(out, jnp.minimum(s["time"] & _STEP, limit)[None], (k,))
+        return put(s["cells"], s["write"], k, s["at"]), s["masks"], out
 
     masks, out = instruction_mask(byte(cells), language), jnp.zeros(len(cells), U)
     cells, _, out = lax.fori_loop(U(0), count, pair, (cells, masks, out))
@@ -113,12 +115,13 @@ def plus(cell: Array, value: Array) -> Array:
     return (cell >> 8 << 8) | (byte(cell) + value & 255).astype(cell.dtype)
 
 
-def _jump(cells, state, i, cache, seen, effect, *, k, language, effects, steps):
+def _jump(cells, state, time, seen, effect, *, k, language, effects, steps):
     """A taken jump: where to, and whether we have been there before."""
     here, forward = (state & 255) - 1, (effect & OPEN) != 0
+    i, cache = time & _STEP, time & ~_STEP
     stride = jnp.where(forward, U(1), U(0xFFFFFFFF))
     if language.jump is None:
-        known = (cache & 255) == here
+        known = (cache >> 16 & 255) == here
 
         def searching(s):
             return (s[1] > 0) & (s[0] < LENGTH)
@@ -131,8 +134,8 @@ def _jump(cells, state, i, cache, seen, effect, *, k, language, effects, steps):
             return jnp.where(depth > 0, place + stride, place), depth
 
         place, _ = lax.while_loop(searching, look, (here + stride, (~known).astype(U)))
-        target = jnp.where(known, cache >> 8, jnp.minimum(place, U(LENGTH)))
-        cache = here | target << 8
+        target = jnp.where(known, cache >> 24, jnp.minimum(place, U(LENGTH)))
+        cache = here << 16 | target << 24
     else:
         target = here + stride * U(language.jump)
     state = (state & _HEADS) | jnp.minimum(jnp.minimum(target, U(LENGTH)) + 1, U(LENGTH))
@@ -140,4 +143,4 @@ def _jump(cells, state, i, cache, seen, effect, *, k, language, effects, steps):
     power = seen >> 24
     remember = ~forward & ((i >> power) != 0)
     seen = jnp.where(remember, state | (power + 1) << 24, seen)
-    return state, jnp.where(cycle, U(steps), i), cache, seen
+    return state, jnp.where(cycle, U(steps), i) | cache, seen

@@ -8,6 +8,7 @@ from jax import lax
 WIDTH = 64  # bytes of a program
 LENGTH = 2 * WIDTH  # of a tape
 STEPS = 8192  # after which a program is stopped
+MOST_STEPS = 65_000  # that the interpreters can count
 U = jnp.uint32
 
 
