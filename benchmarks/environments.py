@@ -55,7 +55,8 @@ def python_of(name: str) -> Path | str:
 def built(name: str) -> tuple[Path, str]:
     """The folder of a peer's program and its version: fetched with git, made with `make CUDA=0`.
 
-    An environment variable of its name in capitals, CUBFF for one, may name a folder that holds it.
+    An environment variable of its name in capitals, CUBFF for one, may name a folder that holds it,
+    and a file VERSION in there say what it is.
     Raises Absent, with the last error, if it cannot be fetched or built.
     """
     url, _, commit = sections()[name][0].removeprefix("git+").rpartition("@")
@@ -68,7 +69,10 @@ def built(name: str) -> tuple[Path, str]:
         for part in ("build", "bin"):
             (folder / part).mkdir(exist_ok=True)
         _do("make", "-C", folder, "CUDA=0")
-    return folder, f"in ${name.upper()}" if own else commit
+    if not own:
+        return folder, commit
+    says = folder / "VERSION"
+    return folder, says.read_text().strip() if says.exists() else f"(a copy in ${name.upper()})"
 
 
 def _do(*command: str | Path) -> None:
