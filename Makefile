@@ -30,7 +30,7 @@ sweep: .venv/.done ## run a chapter over SEEDS="0 1 2" and PARAMETERS="name=a,b"
 	@$(RUN) --chapters "$(CHAPTER)" --seeds "$(SEEDS)" --show
 
 bench: .venv/.done ## time the kernels against their peers, side by side
-	@$(PY) benchmarks/bench_fedavg.py
+	@for bench in benchmarks/bench_*.py; do $(PY) $$bench || exit 1; done
 
 lab: .venv/.done ## open the chapters in JupyterLab
 	@$(PY) -m uv pip install -q --python .venv jupyterlab

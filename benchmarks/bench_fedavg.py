@@ -1,53 +1,23 @@
 """Times a round of federated averaging against its peers, side by side, in CPU seconds.
 
-    python benchmarks/bench_fedavg.py            everything; writes benchmarks/results/
-    python benchmarks/bench_fedavg.py --only fedjax torch    these and ours; writes nothing
-
-All implementations run as processes that wait for orders; the rounds take turns, so that a change
-of the machine's speed meets all of them. Each peer has its own environment, made by the first run.
+python benchmarks/bench_fedavg.py            everything; writes benchmarks/results/
+python benchmarks/bench_fedavg.py --only fedjax torch    these and ours; writes nothing
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import os
-import re
-import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
-import psutil
-from environments import ROOT, Absent, python_of
+from side_by_side import Row, keep, measure, show
 
-from lib import datasets, fedavg, recorded
+from lib import datasets, fedavg
 
-PEERS = ROOT / "benchmarks" / "peers"
-RESULTS = ROOT / "benchmarks" / "results"
 ROUNDS, CNN_ROUNDS = 20, 5  # timed, after a first one that compiles
-PATIENCE = 300  # seconds until a silent process counts as hung
 CNN_STEPS = 4  # local steps in a timed round of the CNN, as in peers/worker.py
-
-
-class Row(NamedTuple):
-    """One implementation: its name, its environment, its program with arguments."""
-
-    name: str
-    environment: str
-    program: tuple[str, ...] = ()
-    limit: bool = False  # a bound of the machine, not an implementation
-
-    @property
-    def ours(self) -> bool:
-        return self.environment == "book" and not self.limit
-
 
 ROUND = [
     Row("This book, clients one after the other", "book", ("ours.py", "scan")),
@@ -64,84 +34,15 @@ ROUND = [
 
 
 def cnn_rows(batch: str) -> list[Row]:
+    def ours(name, convolution):
+        return Row(name, "book", ("ours_cnn.py", batch, convolution), per=CNN_STEPS)
+
     return [
-        Row("This book, one matrix product a layer", "book", ("ours_cnn.py", batch, "im2col")),
-        Row("XLA's convolution in a compiled loop", "book", ("ours_cnn.py", batch, "lax")),
-        Row("XLA's convolution, loop in Python", "book", ("ours_cnn.py", batch, "stepwise")),
-        Row("PyTorch, a plain loop", "torch", ("plain_torch_cnn.py", batch)),
+        ours("This book, one matrix product a layer", "im2col"),
+        ours("XLA's convolution in a compiled loop", "lax"),
+        ours("XLA's convolution, loop in Python", "stepwise"),
+        Row("PyTorch, a plain loop", "torch", ("plain_torch_cnn.py", batch), per=CNN_STEPS),
     ]
-
-
-class Worker:
-    """A process that does one round for each order."""
-
-    def __init__(self, row: Row, folder: Path):
-        """Start it; raises Absent if it cannot be installed or does not get ready."""
-        python = python_of(row.environment)
-        if not row.program:
-            raise Absent("installs, but no program here times it")
-        program, *arguments = row.program
-        self.log = open(folder / f"{'-'.join(row.program)}.log", "w+", encoding="utf-8")
-        self.process = psutil.Popen(
-            [python, PEERS / program, folder, *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
-            env=environment(),
-        )  # fmt: skip
-        try:
-            self.version = self._reply()["version"]
-        except Absent:
-            self.stop()
-            raise
-
-    def order(self, what: str) -> dict:
-        """Have it do a "round" or tell its "accuracy"; raises Absent if it fails."""
-        try:
-            print(what, file=self.process.stdin, flush=True)
-        except BrokenPipeError:
-            pass  # it has died: the reply below says of what
-        return self._reply()
-
-    def stop(self) -> None:
-        """End it and all that it started."""
-        try:
-            family = self.process.children(recursive=True)
-        except psutil.NoSuchProcess:
-            family = []
-        self.process.stdin.close()
-        psutil.wait_procs([self.process], timeout=20)
-        for process in [self.process, *family]:
-            if process.is_running():
-                process.kill()
-        self.process.wait()
-        self.log.close()
-
-    def _reply(self) -> dict:
-        watch = threading.Timer(PATIENCE, self.process.kill)
-        watch.start()
-        line = self.process.stdout.readline()
-        watch.cancel()
-        if line:
-            return json.loads(line)
-        self.log.seek(0)
-        said = [text.strip() for text in self.log if text.strip()] or ["it ended without a word"]
-        errors = [text for text in said if re.match(r"[\w.]*(Error|Exception)\b", text)]
-        raise Absent(f"fails: {(errors or said)[-1][:200]}")
-
-
-def environment() -> dict[str, str]:
-    """One thread each, on the processor, telling nobody."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))}
-    return inherited | {
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
-        "JAX_PLATFORMS": "cpu",
-        "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": str(PEERS),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
 
 
 def prepare(folder: Path) -> bool:
@@ -168,79 +69,6 @@ def prepare(folder: Path) -> bool:
     return real
 
 
-def measure(rows: list[Row], rounds: int, per: int, folder: Path, real: bool) -> list[dict]:
-    """Let the rows take turns; return what each took, in CPU seconds divided by `per`."""
-    results = [
-        dict(name=row.name, ours=row.ours, limit=row.limit, value=None, ratio=None, min=None,
-             median=None, first=None, wall=None, accuracy=None, version=None, absent=None)
-        for row in rows
-    ]  # fmt: skip
-    workers: dict[int, Worker] = {}
-    took: dict[int, list[dict]] = {i: [] for i in range(len(rows))}
-
-    def attempt(i, act):
-        try:
-            return act()
-        except Absent as reason:
-            results[i]["absent"] = str(reason)
-            if i in workers:
-                workers.pop(i).stop()
-
-    try:
-        for i, row in enumerate(rows):
-            if worker := attempt(i, lambda row=row: Worker(row, folder)):
-                workers[i] = worker
-                results[i]["version"] = worker.version
-        for t in range(1 + rounds):
-            progress(f"round {t} of {rounds}")
-            for i, worker in list(workers.items()):
-                if reply := attempt(i, lambda worker=worker: worker.order("round")):
-                    took[i].append(reply)
-        for i, worker in list(workers.items()):
-            if real and not rows[i].limit:
-                if reply := attempt(i, lambda worker=worker: worker.order("accuracy")):
-                    results[i]["accuracy"] = round(reply["accuracy"], 4)
-    finally:
-        for worker in workers.values():
-            worker.stop()
-    for i, result in enumerate(results):
-        if result["absent"] is None:
-            first, *later = [reply["cpu"] / per for reply in took[i]]
-            result |= dict(value=min(later), min=min(later), median=statistics.median(later),
-                           first=first, wall=min(r["wall"] / per for r in took[i][1:]))  # fmt: skip
-        results[i] = result
-    for result in results:
-        if result["value"] is not None and results[0]["value"] is not None:
-            result["ratio"] = result["value"] / results[0]["value"]
-    return [{k: shortened(v) for k, v in result.items()} for result in results]
-
-
-def shortened(value):
-    """Four significant digits are more than a timing has."""
-    return float(f"{value:.4g}") if isinstance(value, float) and math.isfinite(value) else value
-
-
-def progress(text: str) -> None:
-    """One line that renews itself, where somebody looks."""
-    if sys.stdout.isatty():
-        print(f"\r{text:<40}", end="", flush=True)
-
-
-def show(title: str, rows: list[dict]) -> None:
-    """A table for the terminal."""
-    print(f"\r{title}\n{'':<42}{'CPU s':>9}{'median':>9}{'ratio':>8}{'first':>8}{'accuracy':>10}")
-    for row in rows:
-        if row["absent"]:
-            print(f"{row['name']:<42}  absent: {row['absent']}")
-            continue
-        cells = [f"{row[k]:.4f}" for k in ("min", "median")] + [f"{row['ratio']:.2f}"]
-        cells += [f"{row['first']:.2f}", f"{row['accuracy'] or math.nan:.3f}"]
-        widths = (9, 9, 8, 8, 10)
-        print(
-            f"{row['name']:<42}" + "".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = sorted({row.environment for row in ROUND} - {"book"})
@@ -255,28 +83,23 @@ def main() -> None:
                 "fedavg_round",
                 "One round of federated averaging: the 2NN, 100 equal clients of which 10 take "
                 f"part, one epoch in minibatches of 10, 600 local steps in all; {data}",
-                ROUND, ROUNDS, 1,
+                ROUND, ROUNDS,
             ),
             *(
                 (
                     f"fedavg_cnn_step_b{batch}",
                     f"One local step of the CNN on a minibatch of {batch}; {data}",
-                    cnn_rows(str(batch)), CNN_ROUNDS, CNN_STEPS,
+                    cnn_rows(str(batch)), CNN_ROUNDS,
                 )
                 for batch in (10, 50)
             ),
         ]  # fmt: skip
-        for name, description, rows, rounds, per in plan:
+        for name, description, rows, rounds in plan:
             rows = [row for row in rows if not only or row.environment in ("book", *only)]
-            results = measure(rows, rounds, per, folder, real)
-            show(description, results)
+            results = measure(rows, rounds, folder, "accuracy" if real else None)
+            show(description, "CPU seconds", results)
             if not only:
-                result = dict(benchmark=name, description=description, unit="CPU seconds",
-                              data=data, rounds=rounds)  # fmt: skip
-                result |= recorded.provenance() | {"rows": results}
-                text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
-                RESULTS.mkdir(exist_ok=True)
-                (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+                keep(name, description, "CPU seconds", data, rounds, results)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
-"""An environment for each peer, made once: `.venv-bench/<name>`."""
+"""An environment for each peer, made once: `.venv-bench/<name>`.
+
+A peer that is no Python package is a program built from its sources: git+URL@COMMIT.
+"""
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +26,9 @@ def python_of(name: str) -> Path | str:
     if name == "book":
         return sys.executable
     wanted = sections()[name]
+    if wanted[0].startswith("git+"):
+        built(name)
+        return sys.executable  # of the program that drives it
     folder = FOLDER / name
     python, done, failed = folder / "bin" / "python", folder / ".done", folder / ".failed"
     stamp = hashlib.sha256("\n".join([sys.version, *wanted]).encode()).hexdigest()
@@ -43,6 +50,39 @@ def python_of(name: str) -> Path | str:
         raise Absent(reason)
     done.write_text(stamp, encoding="utf-8")
     return python
+
+
+def built(name: str) -> tuple[Path, str]:
+    """The folder of a peer's program and its version: fetched with git, made with `make CUDA=0`.
+
+    An environment variable of its name in capitals, CUBFF for one, may name a folder that holds it,
+    and a file VERSION in there say what it is.
+    Raises Absent, with the last error, if it cannot be fetched or built.
+    """
+    url, _, commit = sections()[name][0].removeprefix("git+").rpartition("@")
+    own = os.environ.get(name.upper())
+    folder = Path(own) if own else FOLDER / f"{name}-{commit}"
+    if not (folder / "bin" / "main").exists():
+        if not own and not (folder / ".git").exists():
+            _do("git", "clone", "-q", url, folder)
+            _do("git", "-C", folder, "checkout", "-q", commit)
+        for part in ("build", "bin"):
+            (folder / part).mkdir(exist_ok=True)
+        _do("make", "-C", folder, "CUDA=0")
+    if not own:
+        return folder, commit
+    says = folder / "VERSION"
+    return folder, says.read_text().strip() if says.exists() else f"(a copy in ${name.upper()})"
+
+
+def _do(*command: str | Path) -> None:
+    try:
+        run = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise Absent(f"cannot be built: there is no {command[0]}") from None
+    if run.returncode:
+        said = run.stderr.strip().splitlines() or [f"{command[0]} failed"]
+        raise Absent(f"cannot be built: {said[-1]}")
 
 
 def sections() -> dict[str, list[str]]:

@@ -20,6 +20,8 @@ def test_a_result_says_what_was_measured_on_what_and_compares_like_with_like(pat
     assert [row["ratio"] for row in measured if row["ours"]][0] == 1
     assert all(row["value"] > 0 for row in measured)
     assert any(not row["ours"] for row in measured), "a ratio needs a peer or a limit"
+    told = {row["digest"] for row in measured if row.get("digest")}
+    assert len(told) <= 1, f"rows did different work: {told}"
     learned = [row["accuracy"] for row in measured if row.get("accuracy")]
     # after few steps the order of the examples shows: rows that share it must learn the same
     alone = [a for a in learned if sum(abs(a - b) < 0.02 for b in learned) < 2]

@@ -58,22 +58,34 @@ def cpu_seconds() -> float:
 class Meter:
     """Lets a round run when the benchmark orders one, and answers with what it took."""
 
-    def __init__(self, package: str, cpu: Callable[[], float] = cpu_seconds):
-        self.cpu = cpu
+    def __init__(
+        self,
+        package: str,
+        cpu: Callable[[], float] = cpu_seconds,
+        wall: Callable[[], float] = time.perf_counter,
+    ):
+        self.cpu, self.wall = cpu, wall
         self.started = None
-        self._reply(version=metadata.version(package))
+        try:
+            self._reply(version=metadata.version(package))
+        except metadata.PackageNotFoundError:  # no Python package: it is the version itself
+            self._reply(version=package)
 
-    def again(self, accuracy: Callable[[], float]) -> bool:
-        """Wait for the next order; False when there is none left."""
+    def again(self, tell: Callable[[], float | str]) -> bool:
+        """Wait for the next order; False when there is none left.
+
+        An order other than "round" is the name of what `tell` knows, "accuracy" or "digest".
+        """
         if self.started is not None:
             cpu, wall = self.started
-            self._reply(cpu=self.cpu() - cpu, wall=time.perf_counter() - wall)
+            self._reply(cpu=self.cpu() - cpu, wall=self.wall() - wall)
             self.started = None
         for order in sys.stdin:
             if order.strip() == "round":
-                self.started = self.cpu(), time.perf_counter()
+                self.started = self.cpu(), self.wall()
                 return True
-            self._reply(accuracy=float(accuracy()))
+            told = tell()
+            self._reply(**{order.strip(): told if isinstance(told, str) else float(told)})
         return False
 
     @staticmethod

@@ -282,10 +282,13 @@ class BuildStatus(BookDirective):
 
 
 class Benchmarks(BookDirective):
-    """{benchmarks}: what `make bench` measured last, as ratios."""
+    """{benchmarks} slug: what `make bench` measured last for a chapter, as ratios."""
+
+    required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        files = sorted((self.root() / "benchmarks" / "results").glob("*.json"))
+        results = self.root() / "benchmarks" / "results"
+        files = sorted(results.glob(f"{self.arguments[0]}_*.json"))
         if not files:
             return self.show(
                 "<p class='not-run'>Nothing measured yet: <code>make bench</code>.</p>"
