@@ -162,7 +162,7 @@ class Claims:
         past = {c["id"]: c for c in recorded.load(self.slug).get("claims", [])}
         heads = ["Claim", "Statistic", "Paper", f"Here ({self.scale})", "Accepted", "Verdict"]
         if past:
-            heads.insert(4, "Paper scale (recorded)")
+            heads.insert(4, "Recorded")
         rows = "".join(
             self._rows(c, past.get(c.id) if past else None, bool(past)) for c in self.claims
         )
@@ -191,7 +191,10 @@ class Claims:
                 (f"Here ({self.scale})", shown(test.as_dict())),
             ]
             if recorded_column:
-                cells.append(("Paper scale", shown(before.get(test.statistic, {}))))
+                kept = shown(before.get(test.statistic, {}))
+                if kept != "–":
+                    kept += f" <span class='where'>{past['provenance']['scale']} scale</span>"
+                cells.append(("Recorded", kept))
             source = f" <span class='where'>{html.escape(claim.source)}</span>" if i == 0 else ""
             cells.append(("Accepted", test.interval + source))
             body = "".join(f"<td data-label='{name}'>{text}</td>" for name, text in cells)

@@ -168,15 +168,16 @@ def train(
 def rounds_to_target(rounds: Any, accuracy: Any, target: float) -> float | None:
     """Rounds until the best accuracy so far reaches `target`; None if it does not.
 
-    Linear interpolation between the two tests around the crossing (section 3 of the paper).
+    Linear interpolation between the two tests around the crossing (section 3 of the paper). Whether
+    the target is reached is asked in single precision, as `train` does, which measures in it.
     """
     best = np.maximum.accumulate(np.asarray(accuracy, float))
-    at = int(np.searchsorted(best, target))
+    at = int(np.searchsorted(best.astype(np.float32), np.float32(target)))
     if at == len(best):
         return None
     if at == 0:
         return float(rounds[0])
-    share = (target - best[at - 1]) / (best[at] - best[at - 1])
+    share = min((target - best[at - 1]) / (best[at] - best[at - 1]), 1.0)
     return float(rounds[at - 1] + share * (rounds[at] - rounds[at - 1]))
 
 

@@ -32,8 +32,12 @@ class Curve(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """Rounds to the target as a table shows them: "87", or "> 1500" if it was not reached."""
-        return f"> {self.rounds[-1]}" if self.to_target is None else f"{self.to_target:.0f}"
+        """Rounds to the target as a table shows them: "87", or "> 1500" if it was not reached.
+
+        A star marks the best learning rate of a grid that lies at the grid's edge.
+        """
+        count = f"> {self.rounds[-1]}" if self.to_target is None else f"{self.to_target:.0f}"
+        return count + "*" * (self.interior is False)
 
 
 def learning_curve(
