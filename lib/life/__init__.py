@@ -3,6 +3,7 @@
 from lib.life.interpret import run_tapes
 from lib.life.languages import LANGUAGES, Bff, Forth, Language, Subleq, language
 from lib.life.measures import Complexity, complexity, self_replication, token_counts
+from lib.life.replicators import REPLICATORS, replicator
 from lib.life.soup import (
     MUTATION,
     PAIRINGS,
@@ -21,6 +22,7 @@ __all__ = [
     "LANGUAGES",
     "MUTATION",
     "PAIRINGS",
+    "REPLICATORS",
     "Bff",
     "Complexity",
     "Forth",
@@ -36,6 +38,7 @@ __all__ = [
     "neighbours",
     "plant",
     "primordial",
+    "replicator",
     "run_tapes",
     "self_replication",
     "stack",
