@@ -58,6 +58,7 @@ def watch(
             return soup, {key: np.stack(series) for key, series in seen.items()}
         if time.monotonic() - last > KEEP:
             state = {f"soup.{k}": v for k, v in soup._asdict().items() if v is not None}
-            kept.save(**state, **{key: np.stack(series) for key, series in seen.items()})
+            state |= {key: np.stack(series) for key, series in seen.items()}
+            kept.save(**{key: np.asarray(part) for key, part in state.items()})
             last = time.monotonic()
         soup = advance(soup, min(every, until - epoch), seed=seed, **setting)
