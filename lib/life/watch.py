@@ -38,8 +38,9 @@ def watch(
     """
     if every < 1:
         raise ValueError(f"every={every} must be at least 1 epoch")
-    digest = hashlib.sha256(repr((seed, every, sorted(setting.items()))).encode())
-    digest.update(np.asarray(soup.programs).tobytes())
+    digest = hashlib.sha256(repr((seed, until, every, sorted(setting.items()))).encode())
+    for part in jax.tree.leaves(soup):
+        digest.update(np.asarray(part).tobytes())
     kept = recorded.Checkpoint(f"{name}-{digest.hexdigest()[:12]}")
     seen: dict[str, list] = {}
     if past := kept.load():
