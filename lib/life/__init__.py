@@ -4,7 +4,7 @@ from lib.life.experiment import resemblance, transitions
 from lib.life.interpret import run_tapes
 from lib.life.languages import LANGUAGES, Bff, Forth, Language, Subleq, language
 from lib.life.measures import Complexity, complexity, self_replication, token_counts
-from lib.life.replicators import REPLICATORS
+from lib.life.replicators import REPLICATORS, replicator
 from lib.life.soup import (
     MUTATION,
     PAIRINGS,
@@ -45,6 +45,7 @@ __all__ = [
     "plant",
     "primordial",
     "resemblance",
+    "replicator",
     "run_tapes",
     "self_replication",
     "stack",

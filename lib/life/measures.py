@@ -8,7 +8,7 @@ import brotli
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Integer, UInt8, UInt64
+from jaxtyping import Array, Integer, UInt8, UInt64
 from scipy.stats import entropy
 
 from lib.life.interpret import run_tapes
@@ -46,7 +46,7 @@ def complexity(programs: UInt8[np.ndarray, "n 64"]) -> Complexity:
 
 
 def token_counts(
-    tokens: UInt64[np.ndarray, "n 64"],
+    tokens: UInt64[Array | np.ndarray, "n 64"],
 ) -> tuple[UInt64[np.ndarray, " k"], Integer[np.ndarray, " k"]]:
     """The different tokens of a soup and how often each occurs, the most frequent first."""
     ordered = np.sort(np.asarray(tokens), axis=None)  # faster than np.unique's hashing
@@ -74,7 +74,7 @@ def self_replication(
     with jax.enable_x64(True):
         own = splitmix64(u(n * seed) + counters(n))
         places = splitmix64(counters((BRANCHES + 1) * WIDTH))[WIDTH:]
-        food = splitmix64(own[:, None] ^ places).astype(jnp.uint8).reshape(-1, WIDTH)
+        food = splitmix64(own[:, None] ^ places[None]).astype(jnp.uint8).reshape(-1, WIDTH)
         parents = jnp.repeat(jnp.asarray(programs), BRANCHES, axis=0)
         for _ in range(GENERATIONS):
             tapes = jnp.concatenate([parents, food], axis=1)

@@ -38,8 +38,9 @@ def watch(
     """
     if every < 1:
         raise ValueError(f"every={every} must be at least 1 epoch")
-    digest = hashlib.sha256(repr((seed, every, sorted(setting.items()))).encode())
-    digest.update(np.asarray(soup.programs).tobytes())
+    digest = hashlib.sha256(repr((seed, until, every, sorted(setting.items()))).encode())
+    for part in jax.tree.leaves(soup):
+        digest.update(np.asarray(part).tobytes())
     kept = recorded.Checkpoint(f"{name}-{digest.hexdigest()[:12]}")
     seen: dict[str, list] = {}
     if past := kept.load():
@@ -58,6 +59,7 @@ def watch(
             return soup, {key: np.stack(series) for key, series in seen.items()}
         if time.monotonic() - last > KEEP:
             state = {f"soup.{k}": v for k, v in soup._asdict().items() if v is not None}
-            kept.save(**state, **{key: np.stack(series) for key, series in seen.items()})
+            state |= {key: np.stack(series) for key, series in seen.items()}
+            kept.save(**{key: np.asarray(part) for key, part in state.items()})
             last = time.monotonic()
         soup = advance(soup, min(every, until - epoch), seed=seed, **setting)
