@@ -35,8 +35,8 @@ class Z80Trace(NamedTuple):
 
 
 def run_z80(
-    tapes: UInt8[Array, "m 32"], count: UInt32[Array, ""] | None = None, *, steps: int = STEPS
-) -> tuple[UInt8[Array, "m 32"], UInt32[Array, " m"]]:
+    tapes: UInt8[Array, "m length"], count: UInt32[Array, ""] | None = None, *, steps: int = STEPS
+) -> tuple[UInt8[Array, "m length"], UInt32[Array, " m"]]:
     """Run the first `count` tapes (or all) on a processor that was reset, and count their steps.
 
     Addresses are taken mod 32. As in the authors' emulator, the reset sets A, the flags and SP to
@@ -67,7 +67,7 @@ def run_z80(
         return tapes, taken
 
 
-def trace_z80(tape: UInt8[np.ndarray, " 32"], *, steps: int = STEPS) -> Z80Trace:
+def trace_z80(tape: UInt8[np.ndarray, " length"], *, steps: int = STEPS) -> Z80Trace:
     """What one tape looks like after each of its steps, for pictures.
 
     Raises ValueError as `run_z80` does.

@@ -24,11 +24,13 @@ MUTATION = 64  # bytes replaced in 1024 meetings
 MEETINGS = 8192  # of one batch at most
 PATIENCE = 16  # unsuccessful proposals in a row, after which a batch is complete
 
-# hand-written, for `plant`
 REPLICATORS = {
-    "push": bytes.fromhex("31000001c5c5c5c5c5c5c5c5c5c5c5c5"),
-    "ldir": bytes.fromhex("0e101e10edb0"),
-}
+    # LD BC,C501h; PUSH BC: what it pushes are its own two bytes
+    "push": bytes.fromhex("01C5" * 8),
+    # the refresh register counts instructions: in the first half it is small here, in the second
+    # most often not, and so the program knows which half to copy (LDIR) to which
+    "ldir": bytes.fromhex("ED5F E608 87 6F EE10 5F 0E10 EDB0 000000"),
+}  # hand-written; LD A,R; AND 08h; ADD A,A; LD L,A; XOR 10h; LD E,A; LD C,10h; LDIR
 
 
 class Z80Soup(NamedTuple):
@@ -162,7 +164,7 @@ def _meetings(seed, draws, shape, most):
             free=free, met=met, draws=s["draws"] + one,
             pair=tuple(jnp.where(meets, place, U(n)) for place in (cell, other)),
             row=jnp.where(meets, s["meetings"], U(most)),
-            meetings=s["meetings"] + meets, vain=jnp.where(meets, U(0), s["vain"] + 1),
+            meetings=s["meetings"] + meets.astype(U), vain=jnp.where(meets, U(0), s["vain"] + 1),
         )  # fmt: skip
 
     start = dict(free=jnp.ones(n + 1, U), met=jnp.full((most + 1, 2), n, U), draws=draws)
