@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lib.life import z80_soup
+from lib.life import z80
 from lib.life.z80 import run_z80, trace_z80
-from lib.life.z80_text import decode, disassemble
+from lib.life.z80.text import decode, disassemble
 
 
 @functools.cache
@@ -535,7 +535,7 @@ def test_text():
 def test_replicators_replicate(name, share):
     """As the first half, on random food: two copies afterwards."""
     food = np.random.default_rng(3).integers(0, 256, (TAPES, 16), dtype=np.uint8)
-    program = np.frombuffer(z80_soup.REPLICATORS[name], np.uint8)
+    program = np.frombuffer(z80.REPLICATORS[name], np.uint8)
     tapes = np.concatenate([np.tile(program, (len(food), 1)), food], axis=1)
     after, _ = run_z80(jnp.asarray(tapes))
     copied = (np.asarray(after).reshape(-1, 2, 16) == program).all((1, 2))
@@ -586,21 +586,21 @@ SHAPE = (20, 20)
 
 
 def test_soup_is_that_of_the_supplement():
-    plain, soup = PlainSoup(11, SHAPE), z80_soup.primordial(11, SHAPE)
+    plain, soup = PlainSoup(11, SHAPE), z80.primordial(11, SHAPE)
     options = dict(seed=11, shape=SHAPE, mutation=300, steps=128)
     for _ in range(3):
-        soup = z80_soup.advance(soup, 1, **options)
+        soup = z80.advance(soup, 1, **options)
         met = plain.batch(300, 128)
         assert np.asarray(soup.met)[: len(met)].tolist() == [list(pair) for pair in met]
         assert int(soup.meetings) == len(met)
         np.testing.assert_array_equal(soup.programs.ravel(), plain.bytes)
-    whole = z80_soup.advance(z80_soup.primordial(11, SHAPE), 3, **options)
+    whole = z80.advance(z80.primordial(11, SHAPE), 3, **options)
     np.testing.assert_array_equal(whole.programs, soup.programs)
 
 
 def test_pairs_are_disjoint_neighbours():
     width, _ = SHAPE
-    soup = z80_soup.advance(z80_soup.primordial(1, SHAPE), 3, seed=1, shape=SHAPE, steps=128)
+    soup = z80.advance(z80.primordial(1, SHAPE), 3, seed=1, shape=SHAPE, steps=128)
     met = np.asarray(soup.met)[: int(soup.meetings)].astype(int)
     assert len(met) > 40 and len(np.unique(met)) == met.size
     distance = np.abs(met % width - (met % width)[:, ::-1]) + np.abs(
@@ -611,30 +611,30 @@ def test_pairs_are_disjoint_neighbours():
 
 
 def test_what_nobody_meets_stays():
-    soup = z80_soup.primordial(2, SHAPE)
-    after = z80_soup.advance(soup, 1, seed=2, shape=SHAPE, mutation=0, steps=128)
+    soup = z80.primordial(2, SHAPE)
+    after = z80.advance(soup, 1, seed=2, shape=SHAPE, mutation=0, steps=128)
     alone = np.setdiff1d(np.arange(400), np.asarray(after.met)[: int(after.meetings)])
     np.testing.assert_array_equal(after.programs[alone], soup.programs[alone])
     assert alone.size
 
 
-@pytest.mark.parametrize("name", z80_soup.REPLICATORS)
+@pytest.mark.parametrize("name", z80.REPLICATORS)
 def test_a_replicator_spreads(name):
-    program = z80_soup.REPLICATORS[name]
-    soup = z80_soup.plant(z80_soup.primordial(4, SHAPE), program, range(0, 400, 25))
-    soup = z80_soup.advance(soup, 40, seed=4, shape=SHAPE, mutation=0, steps=128)
+    program = z80.REPLICATORS[name]
+    soup = z80.plant(z80.primordial(4, SHAPE), program, range(0, 400, 25))
+    soup = z80.advance(soup, 40, seed=4, shape=SHAPE, mutation=0, steps=128)
     assert (np.asarray(soup.programs) == np.frombuffer(program, np.uint8)).all(1).sum() > 32
 
 
 def test_bad_input_is_named():
-    soup = z80_soup.primordial(1, (4, 4))
+    soup = z80.primordial(1, (4, 4))
     wrong = [
-        (lambda: z80_soup.primordial(1, (1, 9)), "shape=\\(1, 9\\) must be"),
-        (lambda: z80_soup.advance(soup, 1, seed=1, shape=(2, 4)), "not that of a soup of 16"),
-        (lambda: z80_soup.advance(soup, 1, seed=1, shape=(4, 4), mutation=-1), "mutation=-1"),
-        (lambda: z80_soup.advance(soup, 1, seed=1, shape=(4, 4), steps=-1), "steps=-1"),
-        (lambda: z80_soup.plant(soup, bytes(16), [16]), "places=.* between 0 and 15"),
-        (lambda: z80_soup.plant(soup, bytes(17), [1]), "program has 17 bytes"),
+        (lambda: z80.primordial(1, (1, 9)), "shape=\\(1, 9\\) must be"),
+        (lambda: z80.advance(soup, 1, seed=1, shape=(2, 4)), "not that of a soup of 16"),
+        (lambda: z80.advance(soup, 1, seed=1, shape=(4, 4), mutation=-1), "mutation=-1"),
+        (lambda: z80.advance(soup, 1, seed=1, shape=(4, 4), steps=-1), "steps=-1"),
+        (lambda: z80.plant(soup, bytes(16), [16]), "places=.* between 0 and 15"),
+        (lambda: z80.plant(soup, bytes(17), [1]), "program has 17 bytes"),
         (lambda: run_z80(jnp.zeros((2, 32), jnp.uint8), steps=2**32), "steps=4294967296"),
         (lambda: run_z80(jnp.zeros((2, 16), jnp.uint8)), "wanted uint8"),
         (lambda: trace_z80(np.zeros(31, np.uint8)), "tape has 31 bytes"),

@@ -21,8 +21,8 @@ def run_tapes(
 ) -> tuple[UInt8[Array, "m 128"], UInt64[Array, "m 128"] | None, UInt32[Array, " m"]]:
     """Tapes, tokens and numbers of steps after each of the first `count` tapes (all) was executed.
 
-    Raises ValueError if the tapes are not 128 bytes wide, if `steps` is not between 1 and 65,000, or
-    if tokens are given to a language that cannot trace them.
+    Raises ValueError if the tapes are not 128 bytes wide, if `steps` is not between 1 and 65,000,
+    or if tokens are given to a language that cannot trace them.
     """
     if tapes.ndim != 2 or tapes.shape[1] != LENGTH or tapes.dtype != jnp.uint8:
         raise ValueError(

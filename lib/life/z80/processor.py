@@ -1,6 +1,6 @@
 """The Z80 on a tape of 32 bytes: two programs of 16 side by side (Section 3.3).
 
-The instructions stand in `lib.life.z80_instructions`, written as one would write them for a single
+The instructions stand in `lib.life.z80.instructions`, written as one would write them for a single
 processor. XLA compiles the loops and all of them to one native loop, for the reasons that
 `lib.life.bff` gives: one buffer for all tapes, the writes of an instruction carried to the *top* of
 the next iteration, and registers packed into few words.
@@ -17,8 +17,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, UInt8, UInt32
 
-from lib.life import z80_instructions as z80
 from lib.life.tape import U, get, put
+from lib.life.z80 import instructions as z80
 
 WIDTH = 16  # bytes of a program
 LENGTH = 2 * WIDTH

@@ -18,7 +18,7 @@ from jaxtyping import Array, UInt8, UInt32, UInt64
 
 from lib.life.splitmix import counters, splitmix64
 from lib.life.tape import U
-from lib.life.z80 import LENGTH, STEPS, WIDTH, run_z80
+from lib.life.z80.processor import LENGTH, STEPS, WIDTH, run_z80
 
 MUTATION = 64  # bytes replaced in 1024 meetings
 MEETINGS = 8192  # of one batch at most
