@@ -1,7 +1,8 @@
 """The instructions of the Z80, each a function of the processor, and which opcode calls which.
 
 Functions here change a `lib.life.z80.processor._Cpu`, whose registers are traced values: after
-tracing, none of this is left but the native code. Opcodes are read as bits xx yyy zzz, with y as pp q.
+tracing, none of this is left but the native code. Opcodes are read as bits xx yyy zzz, with y as
+pp q.
 """
 
 from __future__ import annotations
