@@ -2,46 +2,57 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lib import life
+from lib import life, parallel
+from lib.life import gpu, replicators, splitmix
 
 STEPS = 8192
 
 
-def plain_bff(tape, language, steps):
-    """Section 2 of the paper, one byte after the other."""
-    t, symbol = [int(b) for b in tape], language.symbols
+@functools.cache
+def symbols(language):
+    """For each byte the instruction that it is, and by how much the nesting is deeper behind it."""
+    return language.symbols, [(s == "[") - (s == "]") for s in language.symbols]
+
+
+def plain_bff(tape, language, steps, origin=None):
+    """Section 2 of the paper, one byte after the other; `origin` travels with the bytes."""
+    origin = [0] * 128 if origin is None else origin
+    t, (symbol, nesting) = list(tape), symbols(language)
     head0 = head1 = pc = 0
     if language.heads_on_tape:
         head0, head1, pc = t[0] % 128, t[1] % 128, 2
     for step in range(steps):
-        head0, head1 = head0 % 128, head1 % 128
         s = symbol[t[pc]]
-        if s in ("<", ">"):
-            head0 += 1 if s == ">" else -1
-        elif s in ("{", "}"):
-            head1 += 1 if s == "}" else -1
-        elif s in ("+", "-"):
+        if not s:
+            pass
+        elif s in "<>":
+            head0 = (head0 + (1 if s == ">" else -1)) % 128
+        elif s in "{}":
+            head1 = (head1 + (1 if s == "}" else -1)) % 128
+        elif s in "+-":
             t[head0] = (t[head0] + (1 if s == "+" else -1)) % 256
         elif s == ".":
-            t[head1] = t[head0]
-        elif s in (",", "⊲"):
-            t[head0] = t[head1]
-            head1 += s == "⊲"
-        elif s in ("[", "]") and (t[head0] & language.null == 0) == (s == "["):
+            t[head1], origin[head1] = t[head0], origin[head0]
+        elif s in ",⊲":
+            t[head0], origin[head0] = t[head1], origin[head1]
+            head1 = (head1 + (s == "⊲")) % 128
+        elif (t[head0] & language.null == 0) == (s == "["):
             stride = 1 if s == "[" else -1
             if language.jump:
                 pc += stride * language.jump
             else:
                 depth, pc = 1, pc + stride
                 while 0 <= pc < 128:
-                    depth += {"[": stride, "]": -stride}.get(symbol[t[pc]], 0)
+                    depth += stride * nesting[t[pc]]
                     if depth == 0:
                         break
                     pc += stride
@@ -158,6 +169,8 @@ def tapes_for(language, count, seed):
     if isinstance(language, life.Subleq):
         return tapes
     codes = [b for b in range(256) if language.symbols[b]]
+    if isinstance(language, life.Forth):  # as many words as constants and jumps
+        codes += list(range(len(language.words))) * (len(codes) // len(language.words))
     dense = rng.random(tapes.shape) < rng.choice([0.04, 0.1, 0.25, 0.5, 0.8, 1.0], (count, 1))
     tapes = np.where(dense, rng.choice(codes, tapes.shape), tapes)
     zero = rng.random(tapes.shape) < rng.choice([0.0, 0.2, 0.6], (count, 1))
@@ -166,16 +179,62 @@ def tapes_for(language, count, seed):
     return np.where(zero, 0, tapes).astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", life.LANGUAGES)
-def test_every_language_equals_a_plain_interpreter(name):
-    language, steps = life.language(name), 1000
-    count = 600 if name == "bff_noheads" else 200
-    tapes = tapes_for(language, count, seed=1)
+def run(tapes, language, steps=STEPS):
     with jax.enable_x64(True):
         after, _, taken = life.run_tapes(jnp.asarray(tapes), language, steps=steps)
-    plain = [PLAIN[type(language)](tape, language, steps) for tape in tapes]
+    return np.asarray(after), np.asarray(taken)
+
+
+@pytest.mark.parametrize("name", life.LANGUAGES)
+def test_every_language_equals_a_plain_interpreter(name):
+    language, steps = life.language(name), STEPS if name == "bff_noheads" else 200
+    tapes = tapes_for(language, 10_240, seed=1)
+    after, taken = run(tapes, language, steps)
+    plain = [PLAIN[type(language)](tape, language, steps) for tape in tapes.tolist()]
     np.testing.assert_array_equal(taken, [n for _, n in plain])
-    np.testing.assert_array_equal(after, [t for t, _ in plain])
+    np.testing.assert_array_equal(after, [tape for tape, _ in plain])
+    assert {1, steps} < set(taken) and len(set(taken)) > 20  # ended at once, stopped, all between
+
+
+BFF = [name for name, language in life.LANGUAGES.items() if isinstance(language, life.Bff)]
+
+
+def with_tokens(tapes):
+    """A token for each byte: its place among all of them, and the byte."""
+    places = np.arange(tapes.size, dtype=np.uint64).reshape(tapes.shape)
+    return places << np.uint64(8) | tapes.astype(np.uint64)
+
+
+@pytest.mark.parametrize("name", BFF)
+def test_tokens_travel_as_in_a_plain_interpreter_and_change_nothing(name):
+    language = life.language(name)
+    tapes = tapes_for(language, 512, seed=2)
+    with jax.enable_x64(True):
+        tokens = jnp.asarray(with_tokens(tapes))
+        after, tokens, taken = life.run_tapes(jnp.asarray(tapes), language, tokens=tokens)
+        tokens = np.asarray(tokens)
+    alone, alone_taken = run(tapes, language)
+    np.testing.assert_array_equal(after, alone)
+    np.testing.assert_array_equal(taken, alone_taken)
+    np.testing.assert_array_equal(tokens & np.uint64(255), alone)
+    origins = np.arange(tapes.size).reshape(tapes.shape).tolist()
+    for tape, origin in zip(tapes[:100].tolist(), origins[:100], strict=True):
+        plain_bff(tape, language, STEPS, origin)
+    np.testing.assert_array_equal(tokens[:100] >> np.uint64(8), origins[:100])
+
+
+@pytest.mark.parametrize("name, track", [("bff_noheads", True), ("bff8", False)])
+def test_the_kernel_for_a_gpu_has_the_same_bits(name, track):
+    language = life.language(name)
+    tapes = tapes_for(language, 256, seed=3)
+    with jax.enable_x64(True):
+        tokens = jnp.asarray(with_tokens(tapes)) if track else None
+        args = (jnp.asarray(tapes), tokens, jnp.uint32(250))  # the last six do not run
+        ours = gpu.run_bff(*args, language=language, steps=STEPS, interpret=True)
+        cpu = life.run_tapes(args[0], language, count=args[2], tokens=tokens)
+        jax.tree.map(np.testing.assert_array_equal, ours, cpu)
+        traced = gpu.run_bff.trace(*args, language=language, steps=STEPS)
+        assert "triton" in traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
 @pytest.mark.parametrize(
@@ -213,6 +272,27 @@ def test_soups_are_those_of_the_reference_program(n, seed, epochs):
     assert digest == DIGESTS[n, seed, epochs]
 
 
+# brotli's size and high-order entropy in the log of the reference program: 2^17 programs
+LOG = {
+    "bff_noheads": {1: (8388776, -0.000190), 65: (8286015, 0.097342)},
+    "bff": {1: (8388742, -0.000157)},
+    "bff_noheads_4bit": {1: (8302075, 0.082429)},
+    "forthtrivial": {1: (8388613, -0.000035)},
+    "subleq": {1: (8388613, -0.000038), 65: (8388613, -0.004219)},
+    "rsubleq4": {1: (8388613, -0.000033)},
+}
+
+
+@pytest.mark.parametrize("name", LOG)
+def test_soups_have_the_complexity_that_the_reference_program_logs(name):
+    soup = life.primordial(10248, 2**17)
+    for epoch, (compressed, high_order) in LOG[name].items():
+        soup = life.advance(soup, epoch - int(soup.epoch), seed=10248, language_name=name)
+        seen = life.complexity(soup.in_order())
+        assert abs(seen.compressed - compressed) <= 1  # two ways to call brotli
+        assert abs(seen.high_order - high_order) <= 5e-7 + 8 / soup.programs.size
+
+
 def test_epochs_can_be_cut_anywhere_and_tokens_change_nothing():
     whole = life.advance(life.primordial(5, 64), 20, seed=5)
     parts = life.primordial(5, 64, tokens=True)
@@ -229,6 +309,70 @@ def test_a_token_travels_with_its_byte():
         tokens = np.asarray(soup.tokens)
     np.testing.assert_array_equal(tokens & 0xFF, np.asarray(soup.programs))
     assert len(np.unique(tokens)) < tokens.size  # something was copied
+
+
+def test_without_mutation_origins_only_die_out():
+    soup = life.plant(life.primordial(10, 64, tokens=True), life.replicator("bff_noheads"), [0])
+    counts = []
+    for _ in range(25):  # a token without its byte, which "+" and "-" change
+        counts.append(len(np.unique(np.asarray(soup.tokens) >> np.uint64(8))))
+        soup = life.advance(soup, 1, seed=10, mutation=0)
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] == 64 * 64 and counts[-1] < counts[0] / 4  # the replicator takes over
+
+
+def test_many_soups_are_the_single_ones_on_any_number_of_devices():
+    seeds = (5, 6, 7)  # one too many for two devices
+    alone = [life.advance(life.primordial(seed, 64), 9, seed=seed) for seed in seeds]
+    soups = life.stack([life.primordial(seed, 64) for seed in seeds])
+    two = parallel.device_mesh("soups")
+    assert two.size == 2
+    for mesh in (None, two):
+        after = life.advance_all(soups, 9, seeds=seeds, mesh=mesh)
+        jax.tree.map(np.testing.assert_array_equal, after, life.stack(alone))
+
+
+@pytest.mark.parametrize("n", [2, 601])
+def test_the_shuffle_without_a_loop_is_the_one_with_it(n):
+    ways = [jax.jit(way) for way in (splitmix._exchange_in_turn, splitmix._exchange_at_once)]
+    index, rng = np.arange(n), np.random.default_rng(n)
+    for swap in (rng.integers(0, index + 1), index, 0 * index, index // 2):
+        swap = jnp.asarray(swap, jnp.uint32)
+        order = list(range(n))
+        for i, j in reversed(list(enumerate(swap.tolist()))):
+            order[i], order[j] = order[j], order[i]
+        for exchange in ways:
+            np.testing.assert_array_equal(np.asarray(exchange(swap))[order], index)
+
+
+def test_a_stopped_run_goes_on_with_the_same_bits(tmp_path, monkeypatch):
+    looked = []
+
+    def look(soup):
+        looked.append(int(soup.epoch))
+        if broken and looked[-1] > 9:
+            raise InterruptedError
+        return {"tokens": len(life.token_counts(soup.tokens)[0])}
+
+    def watched():
+        looked.clear()
+        return life.watch(
+            life.primordial(5, 64, tokens=True), 20, every=3, look=look, name="soup", seed=5
+        )
+
+    broken = False
+    whole, series = watched()
+    monkeypatch.setattr(importlib.import_module("lib.life.watch"), "KEEP", -1)  # at every look
+    monkeypatch.setenv("EXECUTABLE_PAPERS_RESUME", str(tmp_path))
+    broken = True
+    with pytest.raises(InterruptedError):
+        watched()
+    broken = False
+    soup, again = watched()
+    assert looked == [12, 15, 18, 20]
+    jax.tree.map(np.testing.assert_array_equal, soup, whole)
+    jax.tree.map(np.testing.assert_array_equal, again, series)
+    assert list(series["epoch"]) == [0, 3, 6, 9, 12, 15, 18, 20]
 
 
 @pytest.mark.parametrize("pairing", life.PAIRINGS)
@@ -248,10 +392,62 @@ def test_on_a_grid_partners_are_neighbours():
     assert len(met) > 20  # the rest met nobody
 
 
+def foods(count, seed):
+    return np.random.default_rng(seed).integers(0, 256, (count, 64), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", life.REPLICATORS)
+def test_a_replicator_copies_itself_and_so_do_its_copies(name):
+    program, count = life.replicator(name), 4096 if name == "bff_noheads" else 512
+    parents = np.tile(program, (count, 1))
+    for generation in range(5):
+        tapes = np.concatenate([parents, foods(count, generation)], axis=1)
+        after, taken = run(tapes, life.language(name))
+        np.testing.assert_array_equal(after, np.tile(program, (count, 2)))  # twice the program
+        stops = {"subleq": 518, "rsubleq4": 194}  # the others do not
+        np.testing.assert_array_equal(taken, stops.get(name, STEPS))
+        parents = after[:, 64:]
+
+
+# how often a replicator comes second and is still there afterwards
+SURVIVAL = {"bff_noheads": 0.21, "forthtrivial": 0.90, "subleq": 0.22, "rsubleq4": 0.27}
+
+
+@pytest.mark.parametrize("name", life.REPLICATORS)
+def test_behind_its_food_a_replicator_hardly_ever_replicates(name):
+    program, food = life.replicator(name), foods(2048, seed=9)
+    tapes = np.concatenate([food, np.tile(program, (2048, 1))], axis=1)
+    after, _ = run(tapes, life.language(name))
+    copied, left = ((half == program).all(1).mean() for half in (after[:, :64], after[:, 64:]))
+    assert copied < 0.01 and abs(left - SURVIVAL[name]) < 0.06
+
+
+def test_one_byte_of_forth_copies_that_byte():
+    program = replicators.one_byte()
+    tapes = np.concatenate([np.tile(program, (512, 1)), foods(512, seed=1)], axis=1)
+    after, _ = run(tapes, life.language("forthtrivial"))
+    assert np.mean((after[:, 0] == 0x0C) & (after[:, 64] == 0x0C)) > 0.95  # food can spoil it
+    assert life.self_replication(program[None], language_name="forthtrivial")[0] == 1
+
+
+@pytest.mark.parametrize("name", ["bff_noheads", "subleq"])
+def test_the_score_knows_replicators_from_random_programs(name):
+    programs = np.concatenate([life.replicator(name)[None], foods(255, seed=4)])
+    score = life.self_replication(programs, language_name=name)
+    assert score[0] >= 48 and score[1:].max() < 5
+
+
+def test_an_old_brotli_is_refused(monkeypatch):
+    monkeypatch.setattr("brotli.__version__", "1.0.9")
+    with pytest.raises(RuntimeError, match="brotli 1.0.9 is too old"):
+        life.complexity(foods(2, seed=1))
+
+
 def test_bad_input_is_named():
     soup = life.primordial(1, 6)
     wrong = [
         (lambda: life.language("brainfuck"), "language='brainfuck' is not known"),
+        (lambda: life.replicator("bff8"), "language_name='bff8' has no replicator"),
         (lambda: life.primordial(1, 7), "n=7 must be an even number"),
         (lambda: life.advance(soup, 1, seed=1, pairing="love"), "pairing='love' is not known"),
         (lambda: life.advance(soup, 1, seed=1, pairing="grid", shape=(2, 2)), "shape="),

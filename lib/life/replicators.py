@@ -1,8 +1,8 @@
 """Replicators written by hand: programs that leave a copy of themselves where their food was.
 
 Each function gives a program S of 64 bytes such that S before food F becomes S before S, whatever
-F is (but for `one_byte`, which copies a single byte). Standing second, S must wait for food that
-lets it run at all.
+F is (but for `one_byte`, which copies a single byte). Standing second, S hardly ever gets its turn:
+the food runs first, S is not copied, and often it is destroyed.
 """
 
 from __future__ import annotations
