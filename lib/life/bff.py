@@ -76,7 +76,7 @@ def run_bff(cells, count, *, language: Bff, steps: int):
             touched = ((effects[byte(new)] | effects[byte(old)]) & bracket) != 0
             forgotten = jnp.where(touched & changed, _NO_CACHE, U(0))
             time = i | s["time"] & ~_STEP | forgotten
-            seen = jnp.where(changed, s["seen"] | _STATE, s["seen"])
+            seen = _forget(s["seen"], changed)
             state, time, seen = lax.cond(
                 jumps,
                 partial(_jump, k=k, language=language, effects=effects, steps=steps),
@@ -113,6 +113,11 @@ def plus(cell: Array, value: Array) -> Array:
     if cell.dtype == jnp.uint8:
         return cell + value.astype(jnp.uint8)
     return (cell >> 8 << 8) | (byte(cell) + value & 255).astype(cell.dtype)
+
+
+def _forget(seen, changed):
+    """The remembered state, unless a byte has changed: what returns to it is no cycle then."""
+    return jnp.where(changed, seen | _STATE, seen)
 
 
 def _jump(cells, state, time, seen, effect, *, k, language, effects, steps):
