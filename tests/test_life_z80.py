@@ -564,7 +564,7 @@ class PlainSoup:
 
     def batch(self, mutation, steps):
         met, vain = [], 0
-        while vain < 16 and len(met) < min(8192, self.count // 2):
+        while vain < 16 and len(met) < 8192:
             random = self.random()
             cell = (random >> 2) % self.count
             other = self.neighbour(cell, random >> 1 & 1, (random & 1) * 2 - 1)

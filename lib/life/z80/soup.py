@@ -25,7 +25,7 @@ MEETINGS = 8192  # of one batch at most
 PATIENCE = 16  # unsuccessful proposals in a row, after which a batch is complete
 
 REPLICATORS = {
-    # LD BC,C501h; PUSH BC: what it pushes are its own two bytes
+    # LD BC,01C5h; PUSH BC: what it pushes are its own two bytes
     "push": bytes.fromhex("01C5" * 8),
     # the refresh register counts instructions: in the first half it is small here, in the second
     # most often not, and so the program knows which half to copy (LDIR) to which
@@ -143,7 +143,7 @@ def _meetings(seed, draws, shape, most):
     n = width * height
 
     def looking(s):
-        return (s["meetings"] < most) & (s["vain"] < PATIENCE)
+        return (s["meetings"] < MEETINGS) & (s["vain"] < PATIENCE)
 
     def propose(s):
         # the notes of the proposal before are made first; in vain, they go beyond the end
