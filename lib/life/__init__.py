@@ -1,6 +1,15 @@
 """Soups of self-modifying programs (Agüera y Arcas et al., 2024), bit for bit the authors'."""
 
-from lib.life.experiment import resemblance, transitions
+from lib.life.experiment import (
+    KINDS,
+    colony,
+    kinds,
+    portrait,
+    relatives,
+    resemblance,
+    transitions,
+    z80_succession,
+)
 from lib.life.interpret import run_tapes
 from lib.life.languages import LANGUAGES, Bff, Forth, Language, Subleq, language
 from lib.life.measures import Complexity, complexity, self_replication, token_counts
@@ -23,6 +32,7 @@ from lib.life.watch import watch
 __all__ = [
     "DIGESTS",
     "FIGURE_6",
+    "KINDS",
     "LANGUAGES",
     "LOG",
     "MUTATION",
@@ -38,14 +48,18 @@ __all__ = [
     "Trace",
     "advance",
     "advance_all",
+    "colony",
     "complexity",
     "disassemble",
+    "kinds",
     "language",
     "neighbours",
     "plant",
+    "portrait",
     "primordial",
-    "resemblance",
+    "relatives",
     "replicator",
+    "resemblance",
     "run_tapes",
     "self_replication",
     "stack",
@@ -54,4 +68,5 @@ __all__ = [
     "transitions",
     "until_cycle",
     "watch",
+    "z80_succession",
 ]
