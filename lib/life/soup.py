@@ -128,11 +128,18 @@ def advance_all(
     with jax.enable_x64(True):
         run = partial(_advance, language=language(language_name), pairing=pairing, shape=shape,
                       steps=steps)  # fmt: skip
+        epochs, mutation = jnp.uint32(epochs), jnp.uint64(mutation)
+        if mesh is None and jax.default_backend() == "cpu":  # a loop around it would be slow
+            soups = [jax.tree.map(lambda x, k=k: x[k], soups) for k in range(count)]
+            return stack([
+                run(soup, epochs, jnp.uint64(seed), mutation)
+                for soup, seed in zip(soups, seeds, strict=True)
+            ])  # fmt: skip
         devices = mesh.size if mesh else 1
         turn = jnp.arange(-(-count // devices) * devices) % count  # the same number for each
         own = (jnp.asarray(seeds, jnp.uint64), soups)
-        args = (jnp.uint32(epochs), jnp.uint64(mutation), jax.tree.map(lambda x: x[turn], own))
-        after = _advance_all(*args, run=run, mesh=mesh)
+        own = jax.tree.map(lambda x: x[turn], own)
+        after = _advance_all(epochs, mutation, own, run=run, mesh=mesh)
         return jax.tree.map(lambda x: x[:count], after)
 
 
