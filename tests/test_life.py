@@ -473,6 +473,50 @@ def test_the_rule_for_cycles_on_a_trace_is_sound(seed):
         np.testing.assert_array_equal(done.after(stop), done.after(len(done.pc)))
 
 
+def plain_pairs(pairing, seed, epoch, shape):
+    """Rows of programs and how many pairs meet, by the rules of the reference program."""
+
+    def sub(x):
+        return plain_splitmix(plain_splitmix(seed) ^ plain_splitmix(x))
+
+    (width, height), n = shape, shape[0] * shape[1]
+    if pairing == "fixed":
+        stride = 2 ** (epoch % (n.bit_length() - 1) + 1) - 1
+        return [(i * stride) % n ^ epoch & 1 for i in range(n)], n // 2
+    if pairing == "ring":
+        return [i if epoch % 2 else (i - 1) % n for i in range(n)], n // 2
+    order = list(range(n))
+    for i in reversed(range(n)):
+        j = plain_splitmix(sub(epoch * n + i)) % (i + 1)
+        order[i], order[j] = order[j], order[i]
+    if pairing == "shuffle":
+        return order, n // 2
+    rows = []
+    for i in order:
+        y, x = divmod(i, width)
+        near = [
+            b * width + a
+            for b in range(max(y - 2, 0), min(y + 3, height))
+            for a in range(max(x - 2, 0), min(x + 3, width))
+            if (a, b) != (x, y)
+        ]
+        other = near[sub(sub(epoch) ^ sub(i)) % len(near)]
+        if i not in rows and other not in rows:
+            rows += [i, other]
+    return rows + [i for i in range(n) if i not in rows], len(rows) // 2
+
+
+@pytest.mark.parametrize("pairing", life.PAIRINGS)
+def test_pairs_are_those_of_the_reference_program(pairing):
+    shape, soup = (8, 4), life.primordial(6, 32)
+    options = dict(seed=6, pairing=pairing, shape=shape if pairing == "grid" else None)
+    for epoch in range(6):
+        soup = life.advance(soup, 1, **options)
+        rows, pairs = plain_pairs(pairing, 6, epoch, shape)
+        assert np.asarray(soup.where).tolist() == rows
+        assert (np.asarray(soup.steps)[:pairs] > 0).all() and not soup.steps[pairs:].any()
+
+
 WRONG_KERNELS = {
     "cycles are detected though bytes have changed": (
         "from lib.life import bff\nbff._forget = lambda seen, changed: seen",
