@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -41,6 +42,10 @@ class Soup(NamedTuple):
         programs = np.empty(self.programs.shape, np.uint8)
         programs[np.asarray(self.where)] = np.asarray(self.programs)
         return programs
+
+    def digest(self) -> str:
+        """SHA-256 of the programs by number, to compare soups with."""
+        return hashlib.sha256(self.in_order().tobytes()).hexdigest()
 
 
 def primordial(seed: int, n: int, *, tokens: bool = False) -> Soup:
