@@ -38,6 +38,7 @@ def plain_types(app, what, name, obj, options, signature, return_annotation):
 
     def clean(text):
         text = text and re.sub(r"(?:jaxlib\._jax|jax)\.Array", "Array", text)
+        text = text and re.sub(r"\boptax\._src\.\w+\.", "optax.", text)
         return text and re.sub(r"\b(?:jaxtyping|numpy|collections\.abc|typing|pathlib)\.", "", text)
 
     return clean(signature), clean(return_annotation)
