@@ -9,6 +9,8 @@ CLAIMS ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 RUN = $(PY) book/_run/run.py --scale "$(SCALE)" --profile "$(PROFILE)" --parameters "$(PARAMETERS)"
+# What is right in a cell and wrong in a module: late imports, a last line that shows itself, a counter
+IN_CELLS = B007,B018,E402,E501,E703
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 # Threads of XLA in a process. Two processes with one thread each do nearly twice what one with two does.
@@ -57,9 +59,12 @@ reference: .venv/.done ## pin the verdicts of a chapter's smoke run: CHAPTER=
 lock: .venv/.done ## renew requirements.txt from requirements.in
 	@$(PY) -m uv pip compile -q --universal --python-version 3.11 --no-header --upgrade requirements.in -o requirements.txt
 
-lint: .venv/.done ## ruff over modules and chapters
+lint: .venv/.done ## ruff over modules and chapter cells
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@for page in $$(grep -l code-cell book/*.md); do \
+	  $(PY) -m jupytext -q --to py:percent -o - $$page \
+	  | $(PY) -m ruff check --ignore $(IN_CELLS) --stdin-filename $$page.py - || exit 1; done
 
 format: .venv/.done ## put modules and chapter cells in order
 	@$(PY) -m ruff check --fix-only -q .
