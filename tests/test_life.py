@@ -333,7 +333,7 @@ def test_a_stopped_run_goes_on_with_the_same_bits(tmp_path, monkeypatch):
         looked.append(int(soup.epoch))
         if broken and looked[-1] > 9:
             raise InterruptedError
-        return {"tokens": len(life.token_counts(soup.tokens)[0])}
+        return {"tokens": life.different_tokens(soup.tokens)}
 
     def watched():
         looked.clear()

@@ -12,7 +12,7 @@ from lib.life.experiment import (
 )
 from lib.life.interpret import run_tapes
 from lib.life.languages import LANGUAGES, Bff, Forth, Language, Subleq, language
-from lib.life.measures import Complexity, complexity, self_replication, token_counts
+from lib.life.measures import Complexity, complexity, different_tokens, self_replication
 from lib.life.replicators import REPLICATORS, replicator
 from lib.life.soup import (
     MUTATION,
@@ -50,6 +50,7 @@ __all__ = [
     "advance_all",
     "colony",
     "complexity",
+    "different_tokens",
     "disassemble",
     "kinds",
     "language",
@@ -63,7 +64,6 @@ __all__ = [
     "run_tapes",
     "self_replication",
     "stack",
-    "token_counts",
     "trace",
     "transitions",
     "until_cycle",

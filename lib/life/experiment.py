@@ -14,7 +14,7 @@ from jaxtyping import Integer, UInt8, UInt64
 from lib import recorded
 from lib.life import z80
 from lib.life.languages import Bff
-from lib.life.measures import complexity, self_replication, token_counts
+from lib.life.measures import complexity, different_tokens, self_replication
 from lib.life.soup import Soup, advance_all, plant, primordial, stack
 from lib.life.tape import STEPS
 from lib.life.watch import watch
@@ -99,7 +99,7 @@ def portrait(soup: Soup, language: Bff) -> dict[str, Any]:
     counted = np.bincount(kinds(programs, language).ravel(), minlength=len(KINDS))
     return {
         "high_order": complexity(programs).high_order,
-        "tokens": len(token_counts(soup.tokens)[0]) / programs.size,
+        "tokens": different_tokens(soup.tokens) / programs.size,
         "limit": (np.asarray(soup.steps) == STEPS).mean(),
         "zeros": (programs == 0).mean(),
         "kinds": counted / programs.size,
