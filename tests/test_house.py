@@ -88,6 +88,7 @@ FILES = {
     "lib/shapes/square.py": "def area(a):\n    from lib import deep\n\n    return deep.power(a)\n",
     "lib/shapes/unused.py": "",
     "lib/deep.py": "def power(a):\n    return a**2\n",
+    "lib/shapes/sizes.csv": "a,b\n",
     "lib/lonely.py": "NUMBER = 7\n",
     # what execute.py asks of the datasets, and of JAX, which takes long to start
     "lib/datasets.py": "def state(names):\n    return dict.fromkeys(names, 'absent')\n",
@@ -150,6 +151,7 @@ def test_prose_and_time_stamps_are_not_in_the_key(house):
         ("lib/lonely.py", {"beta"}),  # inside a function of the chapter
         ("lib/__init__.py", {"alpha", "beta"}),
         ("lib/shapes/unused.py", set()),
+        ("lib/shapes/sizes.csv", {"alpha"}),  # a table that comes with the package
         ("requirements.txt", {"alpha", "beta"}),
     ],
 )

@@ -85,7 +85,9 @@ def key(slug: str, scale: str, seed: int = 0, parameters: dict | None = None) ->
     cells = [cell.source for cell in code_cells(jupytext.read(source(slug)))]
     run = json.dumps([cells, scale, seed, parameters or {}], sort_keys=True)
     digest = hashlib.sha256(run.encode())
-    files = [*library(cells), ROOT / "requirements.txt"]
+    modules = library(cells)
+    tables = {table for module in modules for table in module.parent.glob("*.csv")}
+    files = [*modules, *sorted(tables), ROOT / "requirements.txt"]
     recorded = ROOT / "book" / "recorded" / f"{slug}.json"
     if ROOT / "lib" / "recorded.py" in files and recorded.exists() and scale != "paper":
         files.append(recorded)  # shown beside a smaller run; a paper run is what it was made from

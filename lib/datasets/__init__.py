@@ -4,7 +4,7 @@
     data = datasets.mnist("laptop")     # data.train_x, data.train_y, ..., data.source
     data.banner                         # shows itself if this is not the real MNIST
 
-`python -m lib.datasets list` says what there is and what is here.
+`.venv/bin/python -m lib.datasets list` says what there is and what is here.
 """
 
 from lib.datasets.fallback import Banner

@@ -13,7 +13,7 @@ LARGE = 100_000_000  # bytes; larger datasets are only fetched by name
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 = all well, 1 = something is missing or damaged, 2 = wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m lib.datasets", description=__doc__)
+    parser = argparse.ArgumentParser(prog=".venv/bin/python -m lib.datasets", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every dataset, its files, and where they are")
     get = commands.add_parser("get", help="download what is missing")
@@ -43,7 +43,7 @@ def list_datasets() -> int:
     for name, files in REGISTRY.items():
         print(f"{name}: {ABOUT[name]}")
         for file, entry in files.items():
-            size = f"{entry.size / 1e6:.1f} MB" if entry.size else "size unknown"
+            size = f"{entry.size / 1e6:.3g} MB" if entry.size else "size unknown"
             where = store.find(name, file) or (
                 "not here" if entry.urls else f"not here, only from {store.FOLDER}"
             )

@@ -62,5 +62,5 @@ def _banner(name: str, instead: str, reason: str) -> Banner:
     return Banner(
         f"The dataset {name} is replaced by {instead}. What follows shows how things work; it "
         f"neither confirms nor refutes numbers of the paper, which belong to {name}. To get the "
-        f"real data: python -m lib.datasets get {name}. Reason: {reason}."
+        f"real data: .venv/bin/python -m lib.datasets get {name}. Reason: {reason}."
     )

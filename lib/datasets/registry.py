@@ -50,7 +50,7 @@ ABOUT = {
     "commits": "who changed which file of Ruby on Rails, authors pseudonymised",
     "wikitext2": "validation and test text of WikiText-2",
     "music": "sixteen pieces by Max McCracken, mono, 8 kHz",
-    "tradeoffs": "tables that the chapter on trade-offs reads",
+    "tradeoffs": "real replies of eight language models, which the tests of the reply parser read",
 }
 
 REGISTRY: dict[str, dict[str, File]] = {
@@ -212,17 +212,11 @@ REGISTRY: dict[str, dict[str, File]] = {
         ]
     ),
     "tradeoffs": {
-        "keeling2024_counts.csv": File(
-            16_184,
-            "ae632a3b68cfebcdb988371eec725bdee07d4ad53a2126ed8c9af67f53d39abc",
-            (),
-            "see the chapter",
-        ),
         "parser_corpus.jsonl": File(
             63_852,
             "b9d1eacdcfa910596e129bf9f4e4235c787b23b1355c0184f87de5e036c127e8",
             (),
-            "see the chapter",
+            "MIT",
         ),
     },
 }

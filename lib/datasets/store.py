@@ -101,7 +101,7 @@ def verify(name: str, file: str, path: Path) -> str:
         raise ChecksumError(
             f"{path} is not the file that this book was written for: sha256 is {found}, wanted "
             f"{wanted}. Delete it (or put a fresh copy there) and run "
-            f"`python -m lib.datasets get {name}`"
+            f"`.venv/bin/python -m lib.datasets get {name}`"
         )
     return found
 
@@ -190,7 +190,7 @@ def _in_short(error: requests.RequestException) -> str:
 
 
 def _unavailable(name: str, file: str, reasons: list[str]) -> DatasetUnavailable:
-    get = f"run `python -m lib.datasets get {name}` where there is a network, or "
+    get = f"run `.venv/bin/python -m lib.datasets get {name}` where there is a network, or "
     return DatasetUnavailable(
         f"{name}/{file} is not here: {'; '.join(reasons)}. To get it, "
         f"{get if files_of(name)[file].urls else ''}put it into a folder {name}/ and name the "
