@@ -1,4 +1,4 @@
-"""One style for every figure of the book, short animations, tables, a program step by step."""
+"""One style for every figure of the book, animations, tables, and elements to step and play."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ STYLE = {
 
 TRACE = ("tape", "step", "pc", "head0", "head1", "place", "value", "end")
 STEPPER_INSTRUCTIONS, STEPPER_BYTES = 3000, 150_000  # what one page element may weigh
+GAME_INTENSITIES, GAME_BYTES = np.arange(1, 11), 60_000
 
 
 def use_style() -> None:
@@ -226,13 +227,9 @@ def stepper(
     with mpl.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(6.4, 4.9), dpi=160)
         spacetime(ax, trace, symbols=symbols)
-        figure.canvas.draw()
+        picture = _png(figure)
         box = ax.get_position()
-        pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
         plt.close(figure)
-    file = io.BytesIO()
-    Picture.fromarray(pixels).quantize(32).save(file, "PNG", optimize=True)
-    picture = base64.b64encode(file.getvalue()).decode()
     data = {name: trace[name].tolist() for name in TRACE} | {
         "symbols": list(symbols),
         "words": {s: [w] if isinstance(w, str) else list(w) for s, w in words.items()},
@@ -240,17 +237,75 @@ def stepper(
         # where the picture has its axes, in parts of its width and height: left, top, right, bottom
         "axes": [round(float(v), 4) for v in (box.x0, 1 - box.y1, box.x1, 1 - box.y0)],
     }
-    script = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    text = (
-        "<div class='stepper'><figure>"
-        f"<img src='data:image/png;base64,{picture}' alt='{html.escape(alt)}'"
-        " style='max-width:100%;height:auto' width='704'>"
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        f"<script type='application/json'>{script}</script></div>"
-    )
+    text = _element("stepper", picture, data, alt=alt, caption=caption)
     if len(text.encode()) > STEPPER_BYTES:
         raise ValueError(
             f"limit={limit} leaves {len(text.encode())} bytes of HTML: at most {STEPPER_BYTES}"
+        )
+    return HTML(text)
+
+
+def choice_game(
+    curves: Mapping[str, Mapping[str, Mapping]],
+    *,
+    levels: ArrayLike,
+    alt: str,
+    caption: str,
+) -> HTML:
+    """The game of points against pain or pleasure, for the reader to play beside the models.
+
+    `curves` holds, for "pain" and for "pleasure", the same models: of each the `share` of its
+    answers that were 3 at intensities 1 to 10 (None where there were none); the fitted `curve` of
+    that share at the `levels`, or None if the share is the same everywhere, so that none can be
+    fitted; and the `switch` point, where the curve crosses one half, or None.
+
+    Where scripts do not run (a notebook, a printed page) readers see the curves as a picture; `alt`
+    describes it. In the book, game.js adds the questions, their buttons and the comparison.
+
+    Raises ValueError if `levels` do not rise between 1 and 10; if the experiments are others, have
+    no models or different ones; if a model lacks one of the three, a share or curve is too short,
+    too long or leaves 0 to 1, a switch point is not finite, or a model without a curve has shares
+    that vary or a switch point; if `alt` is empty; or if all of it weighs more than 60 kB.
+    """
+    x = np.asarray(levels, float)
+    if x.ndim != 1 or len(x) < 2 or not (np.diff(x) > 0).all() or x[0] < 1 or x[-1] > 10:
+        raise ValueError(f"levels={levels!r} must be two or more that rise between 1 and 10")
+    if sorted(curves) != ["pain", "pleasure"]:
+        raise ValueError(f"curves has {sorted(curves)}: wanted 'pain' and 'pleasure'")
+    names = list(curves["pain"])
+    if not names or sorted(names) != sorted(curves["pleasure"]):
+        raise ValueError(
+            f"curves has models {names} for pain and {list(curves['pleasure'])} for pleasure: "
+            "wanted the same, at least one"
+        )
+    if not alt.strip():
+        raise ValueError(f"alt={alt!r}: the picture needs an alternative text")
+    data = {
+        "levels": [round(float(level), 3) for level in x],
+        "models": names,
+        **{
+            experiment: [
+                _choices(f"curves[{experiment!r}][{name!r}]", curves[experiment][name], len(x))
+                for name in names
+            ]
+            for experiment in ("pain", "pleasure")
+        },
+    }
+    with mpl.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(6.4, 4.7), dpi=140, sharey=True)
+        for ax, experiment in zip(axes, ("pain", "pleasure"), strict=True):
+            _draw_choices(ax, data, experiment)
+        axes[0].set_ylabel("share of answers that are 3")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, handlelength=3.2)
+        # as they are: else the rare ones are mixed, and a line is not what its legend says
+        picture = _png(figure, method=Picture.Quantize.MAXCOVERAGE, kmeans=4)
+        plt.close(figure)
+    text = _element("game", picture, data, alt=alt, caption=caption)
+    if len(text.encode()) > GAME_BYTES:
+        raise ValueError(
+            f"levels has {len(x)} entries, which makes {len(text.encode())} bytes of HTML with the "
+            f"caption: at most {GAME_BYTES}"
         )
     return HTML(text)
 
@@ -283,3 +338,74 @@ def _first(columns: Mapping[str, ArrayLike], limit: int | None) -> dict[str, np.
     end = np.array([trace[name][limit] for name in ("step", "pc", "head0", "head1")])
     kept = {name: trace[name][:limit] for name in TRACE[1:-1]}
     return {"tape": trace["tape"], "end": end} | kept
+
+
+def _choices(where: str, model: Mapping, points: int) -> dict[str, list | float | None]:
+    """One model in one experiment, checked and rounded; `where` names it in a complaint."""
+    missing = [name for name in ("share", "curve", "switch") if name not in model]
+    if missing:
+        raise ValueError(f"{where} has no {', '.join(missing)}: wanted share, curve, switch")
+    share, curve, switch = model["share"], model["curve"], model["switch"]
+    for name, values, wanted in [("share", share, len(GAME_INTENSITIES)), ("curve", curve, points)]:
+        if name == "curve" and values is None:
+            continue
+        if np.shape(values) != (wanted,):
+            raise ValueError(f"{where}[{name!r}] has shape {np.shape(values)}: wanted ({wanted},)")
+        # written so that nan, too, is outside
+        wrong = [v for v in values if v is not None and not 0 <= v <= 1]
+        if wrong or (name == "curve" and None in list(values)):
+            raise ValueError(f"{where}[{name!r}] has {[*wrong, None][0]}: wanted between 0 and 1")
+    if switch is not None and not np.isfinite(switch):
+        raise ValueError(f"{where}['switch'] is {switch}: wanted a finite number or None")
+    known = {float(value) for value in share if value is not None}
+    if curve is None and (len(known) > 1 or switch is not None):
+        raise ValueError(f"{where} has no curve, so its share must not vary and its switch be None")
+    if curve is not None and not known:
+        raise ValueError(f"{where} has a curve but no share: wanted the data that it was fitted to")
+    return {
+        "share": [None if value is None else round(float(value), 4) for value in share],
+        "curve": None if curve is None else [round(float(value), 3) for value in curve],
+        "switch": None if switch is None else round(float(switch), 2),
+    }
+
+
+def _draw_choices(ax: plt.Axes, data: Mapping, experiment: str) -> None:
+    """The shares of all models in one experiment as markers, their curves as lines."""
+    models = data[experiment]
+    for i, (name, model) in enumerate(zip(data["models"], models, strict=True)):
+        share = np.array(model["share"], float)
+        curve, x, width = model["curve"], data["levels"], 1.6
+        if curve is None:  # no data at all: nan, which draws nothing but keeps the legend whole
+            curve, x = [*share[~np.isnan(share)], np.nan][:1] * 2, [1, 10]
+            # lines that lie on each other: the lower ones are wider, so that they show
+            width += 2.0 * sum(other == model for other in models[i + 1 :])
+        turn = i // len(COLORS)  # from the second turn on, a colour has another dash and marker
+        dash, marker = (kind[(i + turn) % len(kind)] for kind in (DASHES, MARKERS))
+        style = {"color": COLORS[i % len(COLORS)], "marker": marker, "mew": 0}
+        ax.plot(x, curve, color=style["color"], ls=dash, lw=width)
+        ax.plot(GAME_INTENSITIES, share, ls="none", ms=4.5, **style)
+        ax.plot([], [], ls=dash, lw=1.6, ms=5.5, label=name, **style)
+    option = {"pain": 3, "pleasure": 2}[experiment]
+    ax.set(title=f"{option} brings {experiment}", xlabel="intensity", ylim=(-0.04, 1.04))
+    ax.set_xticks(GAME_INTENSITIES)
+
+
+def _png(figure: plt.Figure, **palette) -> str:
+    """The figure as a small PNG of 32 colours, in base64; how to choose them is in `palette`."""
+    figure.canvas.draw()
+    file = io.BytesIO()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+    Picture.fromarray(pixels).quantize(32, **palette).save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _element(kind: str, picture: str, data: Mapping, *, alt: str, caption: str) -> str:
+    """A picture for pages without scripts, and the data of the script that works on the element."""
+    script = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return (
+        f"<div class='{kind}'><figure>"
+        f"<img src='data:image/png;base64,{picture}' alt='{html.escape(alt)}'"
+        " style='max-width:100%;height:auto' width='704'>"
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        f"<script type='application/json'>{script}</script></div>"
+    )

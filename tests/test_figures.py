@@ -1,4 +1,4 @@
-"""Figures that are more than a picture: the machine that steps through two programs at work."""
+"""Figures that are more than a picture: two programs step by step, a game beside the models."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from lib import figures
 from lib.life import WORDS, disassemble, language, trace
+from lib.tradeoffs.counts import paper_counts
+from lib.tradeoffs.game import Trial, render
 
 STATIC = Path(__file__).resolve().parent.parent / "book" / "_static"
 LIMIT = 300  # the copy is complete after 256 instructions
@@ -96,22 +99,43 @@ def test_the_spacetime_picture_stands_alone():
     plt.close(figure)
 
 
-@pytest.fixture(scope="module")
-def page(shown, tmp_path_factory) -> str:
-    """The address of a small page with the element twice, as a chapter may have it."""
-    folder = tmp_path_factory.mktemp("une page")
-    for name in ("book.css", "stepper.js"):
+def write_page(folder: Path, element: str) -> str:
+    """The address of a small page with an element twice, as a chapter may have it."""
+    for name in ("book.css", "stepper.js", "game.js"):
         shutil.copy(STATIC / name, folder)
     (folder / "page.html").write_text(
         "<!doctype html><html lang='en' data-theme='light'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width'><title>A page</title>"
         "<link rel='stylesheet' href='book.css'><script src='stepper.js'></script>"
+        "<script src='game.js'></script>"
         "<style>body { font: 16px/1.6 sans-serif } main { max-width: 800px; margin: auto }"
         "html[data-theme=dark] body { background: #14181e; color: #ced6dd }</style></head>"
-        f"<body><main class='bd-article'><h1>A page</h1>{shown.data * 2}</main></body></html>",
+        f"<body><main class='bd-article'><h1>A page</h1>{element * 2}</main></body></html>",
         "utf-8",
     )
     return (folder / "page.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def page(shown, tmp_path_factory) -> str:
+    return write_page(tmp_path_factory.mktemp("une page"), shown.data)
+
+
+def complaints(tab, axe) -> list:
+    """What axe finds, and what is too wide, in light and dark, wide and narrow."""
+    rules = {"runOnly": ["wcag2a", "wcag2aa"], "resultTypes": ["violations"], "preload": False}
+    over = "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
+    all_found = []
+    for theme in ("light", "dark"):
+        tab.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        for width in (1400, 390):
+            tab.set_viewport_size({"width": width, "height": 900})
+            if tab.evaluate(over) > 0:
+                all_found.append((theme, width, "is too wide"))
+            for it in axe.Axe().run(tab, options=rules).response["violations"]:
+                targets = [node["target"] for node in it["nodes"][:3]]
+                all_found.append((theme, width, it["id"], targets))
+    return all_found
 
 
 def tape(tab) -> list[int]:
@@ -184,16 +208,7 @@ def test_in_a_browser(browser, page):
     slider.evaluate("it => { it.value = 256; it.dispatchEvent(new Event('input')) }")
     assert bytes(tape(tab)[64:]) == RUN.tape[63::-1].tobytes(), "the copy runs backwards"
 
-    rules = {"runOnly": ["wcag2a", "wcag2aa"], "resultTypes": ["violations"], "preload": False}
-    for theme in ("light", "dark"):
-        tab.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-        for width in (1400, 390):
-            tab.set_viewport_size({"width": width, "height": 900})
-            over = "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
-            assert tab.evaluate(over) <= 0, width
-            found = axe.Axe().run(tab, options=rules).response["violations"]
-            found = [(it["id"], [node["target"] for node in it["nodes"][:3]]) for it in found]
-            assert not found, (theme, width)
+    assert not complaints(tab, axe)
     assert not errors
     context.close()
 
@@ -202,6 +217,203 @@ def test_without_scripts_the_picture_is_there(browser, page):
     context = browser.new_context(java_script_enabled=False, offline=True)
     tab = context.new_page()
     tab.goto(page)
+    picture = tab.get_by_role("img", name="a < b").first
+    assert picture.is_visible() and picture.bounding_box()["width"] > 300
+    assert tab.get_by_role("button").count() == 0
+    context.close()
+
+
+LEVELS = np.linspace(1, 10, 37)
+
+
+def paper_curves() -> dict[str, dict[str, dict]]:
+    """The paper's shares; any curve will do where they vary."""
+    counts = paper_counts().only(scale="quantitative")
+    curves = {"pain": {}, "pleasure": {}}
+    for condition, chose, valid, varies in zip(*counts, counts.varies, strict=True):
+        curves[condition.experiment][condition.model] = {
+            "share": (chose / valid).tolist(),
+            "curve": expit(4.25 - LEVELS).tolist() if varies else None,
+            "switch": 4.25 if varies else None,
+        }
+    return curves
+
+
+CURVES = paper_curves()
+MODELS = list(CURVES["pain"])
+
+
+def choice_game(curves=CURVES, **changes):
+    wanted = {"levels": LEVELS, "alt": "a < b", "caption": "c"}
+    return figures.choice_game(curves, **wanted | changes)
+
+
+def changed(model: str, **fields) -> dict:
+    """The curves with other fields for one model in the pain experiment."""
+    pain = CURVES["pain"] | {model: CURVES["pain"][model] | fields}
+    return CURVES | {"pain": pain}
+
+
+@pytest.fixture(scope="module")
+def game():
+    return choice_game()
+
+
+def test_the_game_brings_the_shares_and_a_described_picture(game):
+    data = recorded(game)
+    assert data["models"] == MODELS and len(MODELS) == 9
+    for experiment in ("pain", "pleasure"):
+        shares = [CURVES[experiment][name]["share"] for name in MODELS]
+        brought = [model["share"] for model in data[experiment]]
+        np.testing.assert_allclose(brought, shares, atol=5e-5)
+    assert "alt='a &lt; b'" in game.data and "src='data:image/png;base64," in game.data
+    assert len(game.data.encode()) <= 60_000
+    assert not plt.get_fignums()
+
+
+def test_a_model_may_lack_answers():
+    share = [None] * 9 + [0.5]
+    data = recorded(choice_game(changed("PaLM 2", share=share)))
+    assert data["pain"][MODELS.index("PaLM 2")] == {"share": share, "curve": None, "switch": None}
+    choice_game(changed("PaLM 2", share=[None] * 10))
+
+
+@pytest.mark.parametrize(
+    "changes, complaint",
+    [
+        ({"alt": " "}, "alt="),
+        ({"levels": LEVELS[::-1]}, "levels="),
+        ({"levels": [1.0]}, "levels="),
+        ({"levels": [1.0, 10.5]}, "levels="),
+        ({"levels": [1.0, float("nan")]}, "levels="),
+        ({"levels": LEVELS[1:]}, r"\['curve'\] has shape \(37,\): wanted \(36,\)"),
+        ({"caption": "c" * 60_000}, "bytes of HTML"),
+        ({"curves": {"pain": CURVES["pain"]}}, "wanted 'pain' and 'pleasure'"),
+        ({"curves": {"pain": {}, "pleasure": {}}}, "at least one"),
+        ({"curves": CURVES | {"pain": {"GPT-4o": CURVES["pain"]["GPT-4o"]}}}, "has models"),
+        ({"curves": CURVES | {"pain": dict.fromkeys(MODELS, {"share": []})}}, "no curve, switch"),
+        ({"curves": changed("PaLM 2", share=[0.0] * 9)}, r"\['share'\] has shape \(9,\)"),
+        ({"curves": changed("PaLM 2", share=[0.0] * 9 + [1.5])}, "has 1.5: wanted between"),
+        ({"curves": changed("PaLM 2", share=[0.0] * 9 + [float("nan")])}, "has nan"),
+        ({"curves": changed("PaLM 2", share=[0.0] * 9 + [1.0])}, "share must not vary"),
+        ({"curves": changed("PaLM 2", switch=3.0)}, "its switch be None"),
+        ({"curves": changed("GPT-4o", switch=float("inf"))}, "is inf: wanted a finite"),
+        ({"curves": changed("GPT-4o", curve=[None] * 37)}, "has None"),
+        ({"curves": changed("GPT-4o", share=[None] * 10)}, "a curve but no share"),
+    ],
+)
+def test_bad_input_of_the_game_is_named(changes, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        choice_game(**changes)
+
+
+@pytest.fixture(scope="module")
+def game_page(game, tmp_path_factory) -> str:
+    return write_page(tmp_path_factory.mktemp("un jeu"), game.data)
+
+
+class Player:
+    """Somebody who plays the first game of a page."""
+
+    def __init__(self, tab):
+        self.tab, self.box = tab, tab.locator(".game").first
+        self.said, self.status = self.box.locator(".game-words"), self.box.locator(".game-status")
+        self.option = self.box.locator(".game-options button")
+
+    def question(self) -> str:
+        return self.box.locator(".game-question").inner_text()
+
+    def level(self) -> int:
+        return int(self.box.locator(".game-question strong").inner_text().split()[-1])
+
+    def play(self, choices: str) -> str:
+        """A whole game by key, with this choice at each intensity; what is said afterwards."""
+        if self.box.locator(".game-again").is_enabled():
+            self.box.locator(".game-again").click()
+        self.option.first.focus()
+        for _ in range(10):
+            self.tab.keyboard.press(choices[self.level() - 1])
+        return self.said.inner_text()
+
+
+def test_the_game_in_a_browser(browser, game_page):
+    """Asks what our harness asks, counts, compares as numpy does, clean for axe."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
+    context = browser.new_context(offline=True, viewport={"width": 1400, "height": 900})
+    tab = context.new_page()
+    errors, requests = [], []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    tab.goto(game_page)
+    tab.on("request", lambda request: requests.append(request.url))
+    player = Player(tab)
+    assert tab.locator(".game-machine").count() == 2
+    tab.keyboard.press("3")  # the focus is elsewhere
+    assert player.status.inner_text().startswith("Round 1 of 10, points so far: 0.")
+    assert not complaints(tab, axe)
+
+    for experiment in ("pain", "pleasure"):
+        player.box.locator(f"input[value={experiment}]").check()
+        trials = [Trial(experiment, "quantitative", level) for level in range(1, 11)]
+        wanted = {level: render(t)[0]["content"] for level, t in enumerate(trials, 1)}
+        seen = {}
+        for played in range(10):
+            assert f"Round {played + 1} of 10, points so far: {2 * played}." in (
+                player.status.inner_text()
+            )
+            seen[player.level()] = player.question()
+            player.option.nth(1).click()
+        assert seen.keys() == wanted.keys()
+        for level, text in seen.items():
+            assert wanted[level].startswith(text) and "reply" in wanted[level][len(text) :]
+        assert player.status.inner_text() == "All 10 rounds played. Points: 20 of 30."
+    assert tab.evaluate("document.activeElement.textContent") == "Start again"
+    player.box.locator("input[value=pain]").check()
+    assert player.status.inner_text().startswith("All 10"), "the other game is kept"
+
+    for choices, words in [
+        ("3333322222", "You gave up points from intensity 6 on: your switch point lies between 5"),
+        ("3333311212", "You gave up points from intensity 6 on: your switch point lies between 5"),
+        ("3323322222", "from intensity 6 on, with 1 choice that did not fit: "),
+        ("3332322222", "from some intensity between 4 and 6 on, with 1 choice that did not fit"),
+        ("3333333323", "You have no switch point"),
+        ("2222233333", "You gave up points at low intensities rather than at high ones."),
+        ("2222222222", "You always gave up points."),
+        ("3333333333", "You never gave up a point."),
+    ]:
+        assert words in player.play(choices), choices
+
+    rng = np.random.default_rng(0)
+    shares = np.array([CURVES["pain"][name]["share"] for name in MODELS])
+    for choices in ["3322222222", *("".join(row) for row in rng.choice([*"123"], (3, 10)))]:
+        player.play(choices)
+        gaps = np.abs((np.array([*choices]) == "3") - shares)
+        rows = player.box.locator(".game-models button")
+        shown = [re.search(r"([\d.]+) of 10 differ", text)[1] for text in rows.all_inner_texts()]
+        np.testing.assert_allclose(np.array(shown, float), gaps.sum(1), atol=0.0501)
+        squares = (gaps**2).sum(1)
+        nearest = [n for n, s in zip(MODELS, squares, strict=True) if s < squares.min() + 1e-9]
+        strong = player.said.locator("strong").inner_text()
+        assert [name for name in MODELS if f"{name} (" in strong] == nearest
+        assert player.box.locator(".game-models .nearest").count() == len(nearest)
+        circles = player.box.locator(".game-own circle")
+        high = circles.evaluate_all("all => all.map(one => Number(one.getAttribute('cy')))")
+        assert [y == min(high) for y in high] == [c == "3" for c in choices] or "3" not in choices
+
+    player.box.locator(".game-models button").nth(3).focus()
+    assert player.box.locator(".game-names").text_content() == MODELS[3]
+    player.box.locator("summary").click()
+    assert player.box.get_by_role("img", name="a < b").is_visible()
+    assert not complaints(tab, axe)
+    stored = "localStorage.length + sessionStorage.length + document.cookie.length"
+    assert not errors and not requests and tab.evaluate(stored) == 0
+    context.close()
+
+
+def test_without_scripts_the_picture_of_the_game_is_there(browser, game_page):
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    tab = context.new_page()
+    tab.goto(game_page)
     picture = tab.get_by_role("img", name="a < b").first
     assert picture.is_visible() and picture.bounding_box()["width"] > 300
     assert tab.get_by_role("button").count() == 0
