@@ -8,11 +8,17 @@ from importlib import resources
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Float, Integer
+from scipy.stats import norm
 
 from lib.tradeoffs.game import LABELS
 
 LEVELS = np.arange(1.0, 11.0)  # the qualitative scale has the first eight
+MODELS = (
+    "Claude 3.5 Sonnet", "Claude 3 Opus", "Command R+", "GPT-4o", "GPT-4o mini", "Gemini 1.5 Pro",
+    "Llama 3.1 405b", "Llama 3.1 8b", "PaLM 2",
+)  # fmt: skip
+PANELS = tuple(LABELS)  # (experiment, scale), as in the paper's two figures
 N = 50  # responses to each prompt in the paper
 
 
@@ -87,6 +93,17 @@ def tabulate(rows: Iterable[tuple[Condition, int, int, int]]) -> Counts:
         table.setdefault(condition, np.zeros((2, 10), np.int64))[:, level - 1] += chose, valid
     both = np.stack(list(table.values()))
     return Counts(tuple(table), both[:, 0], both[:, 1])
+
+
+def wilson(
+    chose: Integer[np.ndarray, "..."], valid: Integer[np.ndarray, "..."], *, level: float = 0.95
+) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+    """Wilson's interval of each share: its lower and upper ends; 0 and 1 where nothing is valid."""
+    z2 = norm.ppf(0.5 + level / 2) ** 2
+    weight = valid + z2
+    middle = (chose + z2 / 2) / weight
+    half = np.sqrt(z2 * (chose * (valid - chose) / np.maximum(valid, 1) + z2 / 4)) / weight
+    return np.maximum(middle - half, 0), np.minimum(middle + half, 1)
 
 
 def paper_counts() -> Counts:
