@@ -6,12 +6,16 @@ the disk is never asked again.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from lib.tradeoffs.game import Trial
+from lib.tradeoffs.replies import Reply
 
 try:
     import fcntl
@@ -30,9 +34,7 @@ class Setting(NamedTuple):
     top_p: float = 1.0
 
 
-def key(
-    model: str, messages: list[dict[str, str]], setting: Setting, sample_index: int | None
-) -> str:
+def key(model: str, messages: list[dict[str, str]], setting: Setting, sample_index: int) -> str:
     """SHA-256 of everything that a reply depends on, as 64 hexadecimal digits.
 
     Of the canonical JSON (sorted, without spaces) of schema, model, messages, setting and
@@ -47,6 +49,39 @@ def key(
         what | setting._asdict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True
     )
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def line(
+    key: str, model: str, trial: Trial, sample_index: int, setting: Setting, reply: Reply
+) -> dict[str, Any]:
+    """One line of a recording: what was asked, of whom and how, and what came back."""
+    return {
+        "schema": SCHEMA,
+        "key": key,
+        "model": model,
+        "trial": fields_of(trial),
+        "sample_index": sample_index,
+        **setting._asdict(),
+        "text": reply.text,
+        "finish_reason": reply.finish_reason,
+        "usage": reply.usage,
+        "reported": reply.model,
+    }
+
+
+def fields_of(trial: Trial) -> dict[str, Any]:
+    """A trial as it stands in a line."""
+    return dataclasses.asdict(trial) | {"order": list(trial.order)}
+
+
+def trial_of(line: dict[str, Any]) -> Trial:
+    """The trial of a line."""
+    return Trial(**(line["trial"] | {"order": tuple(line["trial"]["order"])}))
+
+
+def reply_of(line: dict[str, Any]) -> Reply:
+    """The reply of a line."""
+    return Reply(line["text"], line["finish_reason"], line["usage"], line["reported"])
 
 
 def load(path: str | Path) -> dict[str, dict[str, Any]]:
@@ -106,7 +141,7 @@ class Recorder:
         for line in lines:
             if line["key"] in self.entries:
                 continue
-            data = json.dumps({"schema": SCHEMA} | line, ensure_ascii=True).encode() + b"\n"
+            data = json.dumps(line, ensure_ascii=True).encode() + b"\n"
             if os.write(self._file, data) < len(data):
                 raise OSError("a reply was written in part: is the disk full?")
             self.entries[line["key"]] = line

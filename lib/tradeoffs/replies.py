@@ -37,7 +37,7 @@ def parse(reply: Reply) -> str:
     for a refusal that names one number, too: read some replies. The rest the paper judged by hand:
 
     - several different digits, or the lone word "two": "ambiguous", never silently a choice;
-    - a digit inside another number (10, 3.5, 23, 3%, "1 to 10", "2 out of 10", H2O) is not a choice;
+    - a digit inside another number (10, 3.5, 23, 3%, "1 to 10", "2 out of 10", H2O) is no choice;
     - what stands before the end of a thought, `</think>`, is not part of the answer;
     - the same digit three times with nothing but commas and spaces between, "3, 3, 3": a model that
       is caught in a loop, "error";
