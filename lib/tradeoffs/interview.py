@@ -176,7 +176,7 @@ def interview(
 def recorded(path: str | Path, *, model: str | None = None) -> Interview:
     """Everything that a recording holds, without saying which trials that should be.
 
-    Raises ValueError if it holds nothing, several settings, or several models and `model` names none.
+    Raises ValueError if it holds nothing, several settings, or several models and no `model`.
     """
     lines = [line for line in cache.load(path).values() if model in (None, line["model"])]
     models = {line["model"] for line in lines}
@@ -441,8 +441,6 @@ def _ask(
         queue.extendleft(
             _Job(question, rest[i : i + got]) for i in reversed(range(0, len(rest), got))
         )
-        if progress is not None:
-            progress(len(wanted & recorder.entries.keys()), len(wanted))
 
     at_once = getattr(subject, "concurrency", 1)
     with ThreadPoolExecutor(at_once) as pool:
@@ -465,6 +463,8 @@ def _ask(
                     return  # the budget is spent
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     keep(future)
+                    if progress is not None:
+                        progress(len(wanted & recorder.entries.keys()), len(wanted))
         except BaseException:  # what is under way may have been paid for, so it is kept
             wait(running)
             for future in list(running):

@@ -7,6 +7,7 @@ import ipaddress
 import os
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
@@ -265,6 +266,7 @@ class OpenAICompatible:
                     timeout=self._timeout,
                     **options,
                 )
+                weakref.finalize(self, self._client.close)
             return self._client
 
     def _key(self) -> str:
