@@ -128,7 +128,7 @@ class Server:
                     outer.times.append(time.monotonic())
                     number = len(outer.requests)
                 status, headers, answer = outer.answer(body, number)
-                data = json.dumps(answer).encode()
+                data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
@@ -379,8 +379,11 @@ def test_one_line_says_what_to_do(server):
     for status, wanted in [(401, "OPENAI_API_KEY"), (404, "'small'"), (429, "requests_per_minute")]:
         server.answer = lambda body, number, status=status: failing(status)
         assert wanted in asked(server.subject(retries=0))
-    server.answer = lambda body, number: (200, {}, "hello")
-    assert "/v1" in asked(server.subject())
+    for answer in ("hello", {}, {"error": {"message": "no credit\nleft"}}, b"<html>"):
+        server.answer = lambda body, number, answer=answer: (200, {}, answer)
+        told = asked(server.subject())
+        assert "ends in /v1" in told
+        assert ("no credit" in told) == (type(answer) is dict and bool(answer))
 
 
 def test_the_key_is_nowhere(server, tmp_path, monkeypatch, caplog, capfd):
@@ -422,10 +425,10 @@ def test_a_local_server_is_not_sent_the_key_of_openai(server, monkeypatch):
 def test_requests_per_minute(server):
     server.answer = one_by_one
     subject = server.subject(requests_per_minute=600, concurrency=4)
+    start = time.monotonic()
     interview(subject, TRIALS[:1], n=6, mode="record")
     assert len(server.times) == 6
-    assert min(np.diff(sorted(server.times))) > 0.05, "one each 0.1 s, but for the way there"
-    assert server.times[-1] - server.times[0] > 0.45
+    assert server.times[-1] - start > 0.5, "one each 0.1 s"
 
 
 # --- limits ----------------------------------------------------------------------------------
@@ -509,6 +512,7 @@ def test_killed_and_gone_on_with(server, tmp_path):
         time.sleep(0.01)
     os.kill(started.pid, signal.SIGKILL)
     started.wait()
+    time.sleep(0.3)  # the server has read what was on its way
     before = path.read_bytes()
     whole = before[: before.rfind(b"\n") + 1]
     path.write_bytes(whole + whole.splitlines()[0][:50])  # and a torn line, for sure
@@ -519,8 +523,7 @@ def test_killed_and_gone_on_with(server, tmp_path):
     assert after.startswith(whole), "nothing is lost"
     found = [(json.dumps(line["trial"]), line["sample_index"]) for line in lines(path)]
     assert len(found) == len(set(found)) == 200
-    missing = 200 - whole.count(b"\n")
-    assert missing <= len(server.requests) - asked <= missing + 9, "each question is put again once"
+    assert len(server.requests) - asked == 200 - whole.count(b"\n"), "only what is missing"
 
 
 def test_an_interrupted_recording_says_how_to_go_on(server, tmp_path, capsys, monkeypatch):

@@ -128,7 +128,7 @@ class Recorder:
             self.entries = _read(path, data)
             whole = data.rfind(b"\n") + 1
             if whole < len(data):
-                os.truncate(path, whole)
+                os.ftruncate(self._file, whole)
         except BaseException:
             self.close()
             raise
@@ -166,6 +166,8 @@ class Recorder:
             raise RuntimeError(
                 f"{path} is being written by another process: wait for it, or use another path"
             ) from None
+        except OSError:
+            pass  # some network drives have no locks
 
 
 _FIELDS = {

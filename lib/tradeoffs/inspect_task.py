@@ -17,7 +17,7 @@ from lib.tradeoffs import cache
 from lib.tradeoffs.cache import Setting
 from lib.tradeoffs.game import battery, render
 from lib.tradeoffs.interview import Interview, Record
-from lib.tradeoffs.replies import Reply, parse
+from lib.tradeoffs.replies import CATEGORIES, Reply, parse
 
 if importlib.util.find_spec("inspect_ai"):
     from inspect_ai import task
@@ -32,7 +32,7 @@ else:
 def trade_offs(wording: str = "direct", clause: str = "valenced", max_tokens: int = 1024) -> Any:
     """The 36 trials of the paper, one sample each; as many epochs as replies are wanted.
 
-    The score of a sample is the category that `parse` gives its reply.
+    The score of a sample says which category `parse` finds, so its means are their shares.
 
     Raises ImportError without Inspect, ValueError for a wording or clause that does not exist.
     """
@@ -102,20 +102,15 @@ def _reply(output: Any) -> Reply:
 
 
 def _category() -> Any:
-    """A scorer that says the category, and a metric that counts each."""
-    from inspect_ai.scorer import Score, metric, scorer
+    """A scorer that says the category, whose shares Inspect then shows."""
+    from inspect_ai.scorer import Score, mean, scorer
 
-    @metric
-    def share(category: str) -> Any:
-        def of(scores: list) -> float:
-            return sum(s.score.value == category for s in scores) / len(scores)
-
-        return of
-
-    @scorer(metrics=[share("3")])
+    @scorer(metrics={"*": [mean()]})
     def category() -> Any:
         async def score(state: Any, target: Any) -> Any:
-            return Score(value=parse(_reply(state.output)), answer=state.output.completion)
+            found = parse(_reply(state.output))
+            shares = {category: float(category == found) for category in CATEGORIES}
+            return Score(value=shares, answer=state.output.completion)
 
         return score
 

@@ -423,7 +423,7 @@ def _ask(
         )
 
     def keep(future: Future) -> None:
-        job, reserved = running.pop(future)
+        job, reserved = running[future]
         answers = future.result()
         if not 1 <= len(answers) <= len(job.indices):
             raise ValueError(
@@ -441,6 +441,7 @@ def _ask(
         queue.extendleft(
             _Job(question, rest[i : i + got]) for i in reversed(range(0, len(rest), got))
         )
+        del running[future]  # last, or an interruption could lose what is not yet written
 
     at_once = getattr(subject, "concurrency", 1)
     with ThreadPoolExecutor(at_once) as pool:
@@ -470,5 +471,4 @@ def _ask(
             for future in list(running):
                 if future.exception() is None:
                     keep(future)
-                running.pop(future, None)
             raise

@@ -246,12 +246,15 @@ class OpenAICompatible:
                 answer = client.chat.completions.create(
                     model=self.model, messages=render(trial), temperature=temperature, **fields
                 )
-                return self._replies(answer, n)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 if not self._adapted(str(error), fields):
                     raise self._explained(openai, error) from None
             except openai.OpenAIError as error:
                 raise self._explained(openai, error) from None
+            except ValueError:  # what came is not even JSON
+                raise self._unlike_chat("") from None
+            else:
+                return self._replies(answer, n)
 
     def _connected(self, openai: Any) -> Any:
         with self._lock:
@@ -291,10 +294,7 @@ class OpenAICompatible:
     def _replies(self, answer: Any, n: int) -> list[Reply]:
         choices = getattr(answer, "choices", None)
         if not choices:
-            raise SubjectError(
-                f"{self.address} does not answer as OpenAI's chat interface does: is the address "
-                "right? It mostly ends in /v1"
-            )
+            raise self._unlike_chat(str(getattr(answer, "error", None) or ""))
         usage = None
         if answer.usage is not None:
             usage = {
@@ -350,10 +350,20 @@ class OpenAICompatible:
                 f"{at} failed {self._retries + 1} times (status {status}): record again later, "
                 "which goes on from here"
             )
-        said = " ".join(str(error).split())
+        return SubjectError(f"{at} did not accept the request: {self._quoted(str(error))}")
+
+    def _unlike_chat(self, said: str) -> SubjectError:
+        return SubjectError(
+            f"{self.address} does not answer as OpenAI's chat interface does: is the address "
+            f"right? It mostly ends in /v1. {self._quoted(said)}".rstrip()
+        )
+
+    def _quoted(self, said: str) -> str:
+        """The words of a server on one line, without secrets that it may have repeated."""
+        said = " ".join(said.split())
         for secret in filter(None, (self._key(), urlsplit(self._base_url).password)):
             said = said.replace(secret, "***")
-        return SubjectError(f"{at} did not accept the request: {said[:300]}")
+        return said[:300]
 
 
 def _openai() -> Any:
