@@ -230,6 +230,9 @@ def test_record_replay_and_one_deleted_line(server, tmp_path):
         record.reply for record in told.records[:10]
     ]
     assert len(server.requests) == 4, "replay asks nobody"
+    usage = [record.reply.usage for record in told.records if record.reply.usage]
+    assert usage == [{"prompt_tokens": 100, "completion_tokens": 20}] * 4, "each request once"
+    assert {record.reply.model for record in told.records} == {"small-2026"}
 
     whole = path.read_text().splitlines(keepends=True)
     path.write_text("".join(whole[:17] + whole[18:]))
