@@ -263,8 +263,8 @@ def _show_plan(plan: Plan, subject: OpenAICompatible, path: Path) -> None:
 
 
 def _show_progress(done: int, total: int) -> None:
-    end = "\n" if done == total else ""
-    print(f"\r{done:,} of {total:,} replies", end=end, file=sys.stderr, flush=True)
+    end = "\n" if done == total else "\r"  # the next line, also of an error, is written over it
+    print(f"{done:,} of {total:,} replies", end=end, file=sys.stderr, flush=True)
 
 
 def _show_table(told: Interview, path: Path) -> None:
