@@ -100,7 +100,7 @@ def fit_logit(
 
     Raises ValueError if the counts are impossible, `l2` is negative or `steps` is not positive.
     """
-    x, k, n = _checked(x, k, n)
+    x, k, n = checked(x, k, n)
     if not l2 >= 0:
         raise ValueError(f"l2={l2} must not be negative: use 0 for the paper's fit")
     if steps < 1:
@@ -201,7 +201,7 @@ def switch_interval(
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r} is not known: use one of {', '.join(METHODS)}")
-    z, (x, k, n) = _quantile(level), _checked(x, k, n)
+    z, (x, k, n) = _quantile(level), checked(x, k, n)
     known = np.isfinite(fit.b1)
     with np.errstate(divide="ignore", invalid="ignore"):
         if method == "fieller":
@@ -226,7 +226,7 @@ def deviance(
     Compared with free proportions at each level; degrees of freedom are non-empty cells minus 2.
     Raises ValueError if the counts are impossible.
     """
-    x, k, n = _checked(x, k, n)
+    x, k, n = checked(x, k, n)
     share = np.divide(k, n, out=np.zeros_like(k), where=n > 0)
     best = np.sum(xlogy(k, share) + xlog1py(n - k, -share), -1)
     p = probability(fit, x)
@@ -247,7 +247,7 @@ def pearson_residuals(
 
     Raises ValueError if the counts are impossible.
     """
-    x, k, n = _checked(x, k, n)
+    x, k, n = checked(x, k, n)
     p = probability(fit, x)
     with np.errstate(invalid="ignore"):
         return (k - n * p) / np.sqrt(n * p * (1 - p))
@@ -263,7 +263,7 @@ def slope_test(
     NaN where there are no choices at two levels or more. Raises ValueError if the counts are
     impossible.
     """
-    x, k, n = _checked(x, k, n)
+    x, k, n = checked(x, k, n)
     chose, valid = k.sum(-1), n.sum(-1)
     with np.errstate(invalid="ignore"):
         pooled = (chose / valid)[..., None]
@@ -318,7 +318,7 @@ def bootstrap(
 
     Raises ValueError if the counts are impossible, or `draws` is not positive.
     """
-    x, k, n = _checked(x, k, n)
+    x, k, n = checked(x, k, n)
     p = probability(fit_finite(x, k, n), x)
     table = _distribution(np.nan_to_num(p.reshape(-1, len(x))), n.reshape(-1, len(x)), draws)
     with jax.enable_x64(True):
@@ -511,7 +511,7 @@ def _quantile(level: float) -> float:
     return float(stats.norm.ppf(0.5 + level / 2))
 
 
-def _checked(x, k, n):
+def checked(x, k, n):
     x, k, n = (np.asarray(part, np.float64) for part in (x, k, n))
     if k.shape != n.shape or k.shape[-1:] != x.shape:
         raise ValueError(
