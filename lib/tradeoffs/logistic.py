@@ -13,17 +13,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Real
 from scipy import stats
-from scipy.special import expit, xlog1py, xlogy
+from scipy.special import expit, gammaln, xlog1py, xlogy
 
 METHODS = ("fieller", "delta", "profile")
 CAP = 5.0  # the most by which a Newton step may change a log-odds
 TOLERANCE = 1e-9  # a fit has converged if its last step changed no log-odds by more
 STEPS = 100  # the paper's fits need 12; some of Firth's, with few responses, 60
-CHUNK = 256  # resamples that are drawn and fitted together
+CHUNK = 256  # rows that are fitted, or drawn, together: they stay in the processor's cache
 
 
 class LogitFit(NamedTuple):
@@ -105,11 +104,11 @@ def fit_logit(
         raise ValueError(f"l2={l2} must not be negative: use 0 for the paper's fit")
     if steps < 1:
         raise ValueError(f"steps={steps} must be at least 1")
-    shape, levels = k.shape[:-1], len(x)
     with jax.enable_x64(True):
-        k, n = (jnp.asarray(a.reshape(-1, levels)) for a in (k, n))
-        fit = _fit(jnp.asarray(x), k, n, jnp.float64(l2), firth=firth, steps=steps)
-        return LogitFit(*(np.asarray(part).reshape(shape) for part in fit))
+        rows = [jnp.asarray(part.reshape(-1, len(x))) for part in (k, n)]
+        fit = _fit(jnp.asarray(x), *rows, jnp.float64(l2), firth=firth, steps=steps)
+    fit = LogitFit(*(np.asarray(part).reshape(k.shape[:-1]) for part in fit))
+    return fit._replace(loglik=np.asarray(fit.loglik + log_binomial(k, n).sum(-1)))
 
 
 def newton_step(
@@ -328,17 +327,20 @@ def bootstrap(
 
 
 def log_binomial(
-    k: Float[Array | np.ndarray, "..."], n: Float[Array | np.ndarray, "..."]
-) -> Float[Array | np.ndarray, "..."]:
+    k: Float[np.ndarray, "*c L"], n: Float[np.ndarray, "*c L"]
+) -> Float[np.ndarray, "*c L"]:
     """The part of the log-likelihood that no curve changes: in how many ways k of n may fall."""
-    gammaln = jax.scipy.special.gammaln if isinstance(k, Array) else scipy.special.gammaln
     return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
 
 
 @partial(jax.jit, static_argnames=("firth", "steps"))
 def _fit(x, k, n, l2, *, firth: bool, steps: int) -> LogitFit:
-    """`fit_logit` of rows, with counts as floats."""
-    return jax.vmap(partial(_fit_one, firth=firth, steps=steps), (None, 0, 0, None))(x, k, n, l2)
+    """`fit_logit` of rows, with counts as floats; the constant of `loglik` left out."""
+
+    def one(row):
+        return _fit_one(x, *row, l2, firth=firth, steps=steps)
+
+    return _in_chunks(one, (k, n), CHUNK)
 
 
 def _fit_one(x, k, n, l2, *, firth: bool, steps: int) -> LogitFit:
@@ -361,7 +363,7 @@ def _fit_one(x, k, n, l2, *, firth: bool, steps: int) -> LogitFit:
     share = k / jnp.maximum(n, 1)
     best = jax.scipy.special.xlogy(k, share) + jax.scipy.special.xlog1py(n - k, -share)
     curve = k * eta - n * jax.nn.softplus(eta)
-    loglik = jnp.sum(log_binomial(k, n) + jnp.where(finite, curve, best))
+    loglik = jnp.sum(jnp.where(finite, curve, best))
     total, mean, spread = information(jax.nn.sigmoid(eta), x, n, l2)
     finite &= spread > 0
     b0, b1, cov00, cov01, cov11 = (
@@ -393,7 +395,7 @@ def _draw(key, table):
 
 @jax.jit
 def _draws(keys, table):
-    return lax.map(partial(_draw, table=table), keys, batch_size=CHUNK)
+    return _in_chunks(partial(_draw, table=table), keys, CHUNK)
 
 
 @jax.jit
@@ -403,7 +405,20 @@ def _resample(keys, x, n, table):
         fit = _fit(x, k, n, jnp.float64(0), firth=True, steps=STEPS)
         return -fit.b0 / fit.b1
 
-    return lax.map(one, keys, batch_size=CHUNK)
+    return _in_chunks(one, keys, max(CHUNK // len(n), 1))
+
+
+def _in_chunks(one, rows, size: int):
+    """`one` of each row, `size` side by side: a slow fit delays only those of its chunk.
+
+    The last chunk is filled up with rows from the start, so that one size is compiled.
+    """
+    count = len(jax.tree.leaves(rows)[0])
+    if count <= size:
+        return jax.vmap(one)(rows)
+    full = jnp.arange(-(-count // size) * size) % count
+    found = lax.map(one, jax.tree.map(lambda part: part[full], rows), batch_size=size)
+    return jax.tree.map(lambda part: part[:count], found)
 
 
 def _distribution(p, n, draws: int):
