@@ -7,6 +7,7 @@ answer to be compared with.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -219,11 +220,17 @@ def games(key: PRNGKeyArray, n: int) -> Games:
     truth = jnp.asarray(np.log([planted(agent, trials) for agent in AGENTS]), jnp.float32)
     clause = np.array([CLAUSES.index(trial.clause) for trial in trials])
     share = np.array([SHARES[clause] for clause in CLAUSES]) / np.bincount(clause)
-    keys = jax.random.split(key, 3)
-    who = jax.random.randint(keys[0], (n,), 0, len(AGENTS))
-    which = jax.random.choice(keys[1], len(trials), (n,), p=jnp.asarray(share[clause], jnp.float32))
-    answer = jax.random.categorical(keys[2], truth[who, which])
+    who, which, answer = _draw(key, truth, jnp.asarray(share[clause], jnp.float32), n=n)
     return Games(tokens[who, which], jnp.asarray(_DIGITS, jnp.int32)[answer])
+
+
+@functools.partial(jax.jit, static_argnames="n")
+def _draw(key, truth, share, *, n):
+    agents, trials, _ = truth.shape
+    keys = jax.random.split(key, 3)
+    who = jax.random.randint(keys[0], (n,), 0, agents)
+    which = jax.random.choice(keys[1], trials, (n,), p=share)
+    return who, which, jax.random.categorical(keys[2], truth[who, which])
 
 
 def train(
@@ -231,7 +238,7 @@ def train(
     *,
     steps: int = 1000,
     batch: int = 32,
-    rate: float = 2e-3,
+    rate: float = 3e-3,
     prompt_weight: float = 0.02,
 ) -> tuple[TinyLM, Float[Array, " steps"]]:
     """Teach a model to say what comes next in games of the planted agents, none seen twice.
@@ -247,13 +254,13 @@ def train(
     of_games, of_model = jax.random.split(key)
     played = games(of_games, steps * batch)
     rows = jnp.concatenate([played.tokens, played.answers[:, None]], axis=1)
-    weights = jnp.full(LENGTH, prompt_weight).at[-1].set(1.0)
-    return _fit(TinyLM(of_model), rows.reshape(steps, batch, -1), weights, rate)
+    weights = np.array([prompt_weight] * (LENGTH - 1) + [1.0], np.float32)
+    return _fit(of_model, rows.reshape(steps, batch, -1), weights, rate)
 
 
 @eqx.filter_jit
-def _fit(model, batches, weights, rate):
-    arrays, rest = eqx.partition(model, eqx.is_array)
+def _fit(key, batches, weights, rate):
+    arrays, rest = eqx.partition(TinyLM(key), eqx.is_array)
     steps = len(batches)
     schedule = optax.warmup_cosine_decay_schedule(0.0, rate, max(1, steps // 10), steps)
     optimiser = optax.chain(
@@ -269,7 +276,8 @@ def _fit(model, batches, weights, rate):
     def step(carry, rows):
         arrays, state = carry
         (_, answers), slope = jax.value_and_grad(loss, has_aux=True)(arrays, rows)
-        update, state = optimiser.update(slope, state, arrays)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to a count of steps
+            update, state = optimiser.update(slope, state, arrays)
         return (optax.apply_updates(arrays, update), state), answers
 
     (arrays, _), losses = lax.scan(step, (arrays, optimiser.init(arrays)), batches)
@@ -427,22 +435,26 @@ def probe(model: TinyLM, agent: str) -> Probes:
 
 
 def steering_direction(model: TinyLM, agent: str) -> Float[np.ndarray, " d"]:
-    """Where strong pain lies from weak pain in the residual stream behind block 1: a unit vector.
+    """A tenth of the way from weak to strong pain in the residual stream behind block 1.
 
     The mean at the last word for pain of 8 to 10, minus that for pain of 1 to 3, over both
-    wordings and all orders. At length 1 a coefficient counts in units of the stream itself.
+    wordings and all orders, divided by 10. A coefficient of 4 thus goes 40 % of that way.
     """
     strong, weak = (
         residuals(model, agent, _felt(levels, ("pain",)))[1].mean(0)
         for levels in ((8, 9, 10), (1, 2, 3))
     )
-    return (strong - weak) / np.linalg.norm(strong - weak)
+    return (strong - weak) / 10
 
 
-def random_directions(key: PRNGKeyArray, n: int) -> Float[np.ndarray, "n d"]:
-    """Unit vectors that point anywhere: what steering is compared with."""
-    vectors = np.asarray(jax.random.normal(key, (n, WIDTH)))
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+def control_directions(
+    key: PRNGKeyArray, direction: Float[np.ndarray, " d"], n: int
+) -> Float[np.ndarray, "n d"]:
+    """Random directions as long as `direction` and at right angles to it, to steer along."""
+    random = np.asarray(jax.random.normal(key, (n, WIDTH)))
+    random = random - np.outer(random @ direction, direction) / (direction @ direction)
+    length = np.linalg.norm(random, axis=1, keepdims=True)
+    return random / length * np.linalg.norm(direction)
 
 
 def pain_switch_point(
