@@ -25,6 +25,7 @@ from lib.tradeoffs.endpoint import Completion
 from lib.tradeoffs.game import CLAUSES, EXPERIMENTS, LABELS, SCALES, SHORT, Trial, render
 
 WIDTH, HEADS, BLOCKS = 64, 4, 2
+RATE, DECAY, PROMPT_WEIGHT = 3e-3, 0.3, 0.02  # of training
 CHUNK = 32  # prompts that are read at a time, so that one compiled program reads any number
 ORDERS = tuple(itertools.permutations((1, 2, 3)))
 
@@ -234,18 +235,12 @@ def _draw(key, truth, share, *, n):
 
 
 def train(
-    key: PRNGKeyArray,
-    *,
-    steps: int = 1000,
-    batch: int = 32,
-    rate: float = 3e-3,
-    prompt_weight: float = 0.02,
+    key: PRNGKeyArray, *, steps: int = 1000, batch: int = 32
 ) -> tuple[TinyLM, Float[Array, " steps"]]:
     """Teach a model to say what comes next in games of the planted agents, none seen twice.
 
-    AdamW (weight decay .3) with a warm-up of a tenth of the steps to `rate`, then a cosine. The
-    words of the prompt count `prompt_weight` of the answer. Also returns the cross-entropy of the
-    answers in each step, in nats.
+    AdamW with a warm-up of a tenth of the steps, then a cosine. Each word of the prompt counts for
+    .02 of the answer. Also returns the cross-entropy of the answers in each step, in nats.
 
     Raises ValueError if `steps` or `batch` is not positive.
     """
@@ -254,24 +249,23 @@ def train(
     of_games, of_model = jax.random.split(key)
     played = games(of_games, steps * batch)
     rows = jnp.concatenate([played.tokens, played.answers[:, None]], axis=1)
-    weights = np.array([prompt_weight] * (LENGTH - 1) + [1.0], np.float32)
-    return _fit(of_model, rows.reshape(steps, batch, -1), weights, rate)
+    return _fit(of_model, rows.reshape(steps, batch, -1))
 
 
 @eqx.filter_jit
-def _fit(key, batches, weights, rate):
+def _fit(key, batches):
     arrays, rest = eqx.partition(TinyLM(key), eqx.is_array)
     steps = len(batches)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, rate, max(1, steps // 10), steps)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, RATE, max(1, steps // 10), steps)
     optimiser = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.95, weight_decay=0.3)
+        optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.95, weight_decay=DECAY)
     )
 
     def loss(arrays, rows):
         read = jax.vmap(eqx.combine(arrays, rest), in_axes=(0, None))
         scores, _ = read(rows[:, :-1], jnp.zeros(WIDTH))
         each = optax.softmax_cross_entropy_with_integer_labels(scores, rows[:, 1:]).mean(0)
-        return each @ weights, each[-1]
+        return PROMPT_WEIGHT * each[:-1].sum() + each[-1], each[-1]
 
     def step(carry, rows):
         arrays, state = carry
@@ -326,11 +320,21 @@ class Player(NamedTuple):
         return f"tiny/{self.agent}"
 
     def sample(
-        self, trial: Trial, n: int, *, temperature: float = 1.0, seed: int | None = None
+        self,
+        trial: Trial,
+        n: int,
+        *,
+        temperature: float = 1.0,
+        max_tokens: int = 1,
+        seed: int | None = None,
     ) -> list[str]:
-        """`n` answers, a word each; the same ones for the same seed."""
+        """`n` answers of one word each, so that no limit of tokens has an effect: see `generate`.
+
+        Raises ValueError for a trial whose wording the model cannot read.
+        """
         text = render(trial)[0]["content"]
-        return generate(self.model, self.agent, text, n=n, temperature=temperature, seed=seed).texts
+        drawn = generate(self.model, self.agent, text, n=n, temperature=temperature, seed=seed)
+        return drawn.texts
 
 
 def players(model: TinyLM) -> list[Player]:
@@ -349,8 +353,9 @@ def generate(
 ) -> Completion:
     """`n` answers to a text of words from the vocabulary, and how likely each word is.
 
-    An answer is one word. At temperature 0 it is the likeliest. With a seed the answers are the
-    same each time, and independent of those to any other text.
+    An answer is one word. At temperature 0 it is the likeliest. Answer i is drawn with `seed` + i,
+    so that one request for many brings the same as many for one; the text counts as well, so that
+    the answers to different prompts are independent under the same seed.
 
     Raises ValueError if a word is unknown, and if `n` or `temperature` makes no sense.
     """
@@ -362,9 +367,8 @@ def generate(
     if temperature == 0:
         drawn = np.full(n, logprob.argmax())
     else:
-        source = None if seed is None else [seed % 2**64, *tokens[0].tolist()]
-        chance = softmax(logprob / temperature)
-        drawn = np.random.default_rng(source).choice(len(chance), n, p=chance)
+        cumulated = softmax(logprob / temperature).cumsum()
+        drawn = np.searchsorted(cumulated / cumulated[-1], _uniform(n, seed, tokens[0]), "right")
     order = np.argsort(-logprob)
     likely = {VOCABULARY[i]: float(logprob[i]) for i in order}
     return Completion([VOCABULARY[i] for i in drawn], likely, len(words))
@@ -379,6 +383,13 @@ def responder(model: TinyLM) -> Callable[..., Completion]:
         return generate(model, agents[name], text, **sampling)
 
     return respond
+
+
+def _uniform(n, seed, tokens):
+    if seed is None:
+        return np.random.default_rng().random(n)
+    seeds = [[(seed + i) % 2**64, *tokens.tolist()] for i in range(n)]
+    return np.array([np.random.default_rng(one).random() for one in seeds])
 
 
 # Inside the model --------------------------------------------------------------------------------
