@@ -174,24 +174,28 @@ def test_fiellers_sets_end_where_the_wald_statistic_crosses_its_quantile():
 
 
 def test_profile_sets_end_where_the_deviance_crosses_its_quantile():
-    sets = switch_interval(FITS, LEVELS, K, N, method="profile")
+    hardly = [24, 25, 25, 26, 26, 27, 27, 28, 29, 29]  # excludes a few levels, all on one side
+    k, n = np.vstack([K, hardly]), np.vstack([N, np.full(10, 50)])
+    fits = fit_logit(LEVELS, k, n)
+    sets = switch_interval(fits, LEVELS, k, n, method="profile")
     limit = stats.chi2.ppf(0.95, 1)
-    for i in np.flatnonzero(sets.bounded):
-        best = loglik(FITS.b0[i], FITS.b1[i], K[i], N[i])
+    assert set(sets.kind) == {"interval", "outside"}
+    for i in range(len(k)):
+        best = loglik(fits.b0[i], fits.b1[i], k[i], n[i])
 
         def excess(s, i=i, best=best):
             flat = optimize.minimize_scalar(
-                lambda b: -loglik(-b * s, b, K[i], N[i]), (-0.5, -0.1), options=dict(xtol=1e-12)
+                lambda b: -loglik(-b * s, b, k[i], n[i]), (-0.5, -0.1), options=dict(xtol=1e-12)
             )
             return 2 * (best + flat.fun) - limit
 
         for end in (sets.low[i], sets.high[i]):
-            width = 0.05 * abs(end - switch_point(FITS)[i])
+            width = 0.05 * abs(end - switch_point(fits)[i])
             assert excess(end - width) * excess(end + width) < 0
             found = optimize.brentq(excess, end - width, end + width, xtol=1e-7)
             assert found == pytest.approx(end, rel=1e-5, abs=1e-5)
     # bounded exactly where the likelihood-ratio test finds a slope
-    slope = logistic.slope_test(LEVELS, K, N)
+    slope = logistic.slope_test(LEVELS, k, n)
     np.testing.assert_array_equal(sets.bounded, slope.p < 0.05)
 
 
@@ -372,6 +376,9 @@ def test_criteria_are_ordered_as_the_models_are_nested():
     assert (at["logistic"] <= at["isotonic"] + 1e-9)[falls].all()
     short = 2 * (at["saturated"] - at["logistic"])
     np.testing.assert_allclose(short, logistic.deviance(FITS, LEVELS, K, N).statistic, rtol=1e-6)
+    lapses = alternatives.psychometric(LEVELS, K, N)
+    np.testing.assert_allclose(table.aic[:, 1], lapses.aic)
+    np.testing.assert_array_equal(table.parameters[:, :2], [[2, 4]] * len(K))
     np.testing.assert_allclose(table.aic[:, 0], [glm(k, n).aic for k, n in zip(K, N, strict=True)])
 
 

@@ -515,6 +515,7 @@ def _interval(low, high, outside, everything, known) -> Interval:
 
 
 def _in_words(low: float, high: float, kind: str, digits: int) -> str:
+    low, high = (round(float(end), digits) + 0.0 for end in (low, high))  # no "-0.00"
     ends = f"{low:.{digits}f} to {high:.{digits}f}"
     words = {"interval": ends, "outside": f"outside {ends}", "everything": "unbounded"}
     return words.get(str(kind), "none")
