@@ -206,8 +206,13 @@ def test_official_client_finds_and_asks_the_four_models(client, trained):
     )
     assert len(texts) == 50 and texts == same != different
     player = tiny_lm.Player(trained[0], "trader")
-    assert player.name == done.model and player.sample(trial, 50, seed=7) == texts
-    assert [player.sample(trial, 1, seed=7 + i)[0] for i in range(50)] == texts
+
+    def told(n, seed):
+        replies = player.sample(trial, n, temperature=1.0, max_tokens=1, seed=seed)
+        return [reply.text for reply in replies]
+
+    assert player.name == done.model and told(50, 7) == texts
+    assert [told(1, 7 + i)[0] for i in range(50)] == texts
     assert {choice.finish_reason for choice in done.choices} == {"stop"}
     assert done.usage.total_tokens == len(render(trial)[0]["content"].split()) + 50
     likeliest = client.chat.completions.create(**ask, temperature=0)

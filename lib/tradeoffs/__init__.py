@@ -42,6 +42,7 @@ from lib.tradeoffs.tables import BANDS, COST, SLOPE, SWITCH, TRADE_OFF, WORDS
 from lib.tradeoffs.tiny_lm import (
     AGENTS,
     HELD_OUT,
+    PROBED,
     Player,
     TinyLM,
     answer_probabilities,
@@ -72,6 +73,7 @@ __all__ = [
     "LEVELS",
     "MODELS",
     "PANELS",
+    "PROBED",
     "RULES",
     "SHORT",
     "SLOPE",

@@ -23,6 +23,7 @@ from scipy.special import log_softmax, softmax
 
 from lib.tradeoffs.endpoint import Completion
 from lib.tradeoffs.game import CLAUSES, EXPERIMENTS, LABELS, SCALES, SHORT, Trial, render
+from lib.tradeoffs.replies import Reply
 
 WIDTH, HEADS, BLOCKS = 64, 4, 2
 RATE, DECAY, PROMPT_WEIGHT = 3e-3, 0.3, 0.02  # of training
@@ -320,21 +321,15 @@ class Player(NamedTuple):
         return f"tiny/{self.agent}"
 
     def sample(
-        self,
-        trial: Trial,
-        n: int,
-        *,
-        temperature: float = 1.0,
-        max_tokens: int = 1,
-        seed: int | None = None,
-    ) -> list[str]:
+        self, trial: Trial, n: int, *, temperature: float, max_tokens: int, seed: int
+    ) -> list[Reply]:
         """`n` answers of one word each, so that no limit of tokens has an effect: see `generate`.
 
         Raises ValueError for a trial whose wording the model cannot read.
         """
         text = render(trial)[0]["content"]
         drawn = generate(self.model, self.agent, text, n=n, temperature=temperature, seed=seed)
-        return drawn.texts
+        return [Reply(text, model=self.name) for text in drawn.texts]
 
 
 def players(model: TinyLM) -> list[Player]:
