@@ -174,6 +174,11 @@ def test_code_scale_seed_parameters_and_data_are_in_the_key(house, monkeypatch):
     found = [chapters.key(*run) for run in runs]
     assert len(set(found)) == len(runs)
     assert chapters.key("alpha", "laptop", 0, {"text": "a", "size": 4}) == found[-1]
+    own = [chapters.key("alpha", "laptop", 0, {"text": "own.jsonl"})]
+    for line in ("1", "2"):  # a file that a parameter names
+        (house / "own.jsonl").write_text(line)
+        own.append(chapters.key("alpha", "laptop", 0, {"text": "own.jsonl"}))
+    assert len(set(own)) == 3
     monkeypatch.setattr(datasets, "state", lambda names: dict.fromkeys(names, "here"))
     assert chapters.key("alpha", "laptop") != found[0]
     assert chapters.key("alpha", "smoke") == found[1], "smoke never looks at real data"

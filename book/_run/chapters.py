@@ -91,6 +91,8 @@ def key(slug: str, scale: str, seed: int = 0, parameters: dict | None = None) ->
     recorded = ROOT / "book" / "recorded" / f"{slug}.json"
     if ROOT / "lib" / "recorded.py" in files and recorded.exists() and scale != "paper":
         files.append(recorded)  # shown beside a smaller run; a paper run is what it was made from
+    named = (ROOT / str(value) for value in (parameters or {}).values() if value)
+    files += [path for path in named if path.is_file() and path.is_relative_to(ROOT)]
     for path in files:
         digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     if scale != "smoke":  # smoke never looks at real data

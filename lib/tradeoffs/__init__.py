@@ -35,7 +35,7 @@ from lib.tradeoffs.logistic import (
     switch_point,
     wald_band,
 )
-from lib.tradeoffs.replies import Reply, parse
+from lib.tradeoffs.replies import CATEGORIES, Reply, parse
 from lib.tradeoffs.rules import RULES, models, switch_word
 from lib.tradeoffs.subjects import OpenAICompatible, PaperCounts, Replay, UtilityAgent
 from lib.tradeoffs.tables import BANDS, COST, SLOPE, SWITCH, TRADE_OFF, WORDS
@@ -66,6 +66,7 @@ from lib.tradeoffs.utility import (
 __all__ = [
     "AGENTS",
     "BANDS",
+    "CATEGORIES",
     "COST",
     "EXPERIMENTS",
     "HELD_OUT",
