@@ -42,6 +42,7 @@ from lib.tradeoffs.tables import BANDS, COST, SLOPE, SWITCH, TRADE_OFF, WORDS
 from lib.tradeoffs.tiny_lm import (
     AGENTS,
     HELD_OUT,
+    ORDERS,
     PROBED,
     Player,
     TinyLM,
@@ -73,6 +74,7 @@ __all__ = [
     "LABELS",
     "LEVELS",
     "MODELS",
+    "ORDERS",
     "PANELS",
     "PROBED",
     "RULES",
