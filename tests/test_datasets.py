@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -504,6 +505,8 @@ def test_a_file_of_commits_names_nobody_and_is_the_same_again(clone, tmp_path, c
     run = [sys.executable, "-m", "lib.datasets", "build-commits", clone, "--out", again, *options]
     subprocess.run(run, cwd=ROOT, env=env, check=True, capture_output=True)
     assert first.read_bytes() == again.read_bytes()
+    with zipfile.ZipFile(first) as archive:
+        assert {member.date_time[0] for member in archive.infolist()} == {1980}  # no time of day
     with np.load(first) as file:
         everything = b"".join(file[name].tobytes() for name in file).replace(b"\0", b"")
         assert list(file) == "tokens tok_ptr tags tag_ptr author vocab tag_names".split()
@@ -533,10 +536,14 @@ def test_what_cannot_be_built_is_one_line(clone, tmp_path, capsys, monkeypatch):
     in_git(tmp_path, "clone", str(clone), str(copy))
     in_git(tmp_path, "clone", "--depth", "1", f"file://{clone}", str(shallow))
     (tmp_path / "empty").mkdir()
+    (tmp_path / "chinese").mkdir()
+    in_git(tmp_path / "chinese", "init")
+    in_git(tmp_path / "chinese", "commit", "--allow-empty", "-m", "漢字")
     out = str(tmp_path / "c.npz")
     cases = [
         ([tmp_path / "empty"], [], "cannot be read as a git repository: fatal: not a git"),
         ([tmp_path / "nowhere"], [], "cannot be read as a git repository: fatal: cannot change"),
+        ([tmp_path / "chinese"], [], "['chinese'] have no commit with both files and words"),
         ([clone / "lib"], [], "lies inside a clone: name the clone's top folder"),
         ([clone, copy], [], "need different names: rename a folder"),
         ([clone], [], "least_commits=50 leaves no directory, as at most 2 commits"),

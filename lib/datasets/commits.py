@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 import warnings
 import zipfile
@@ -34,8 +35,8 @@ PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # HTTPServer: HTTP, Server
 RAILS = "rails_commits.npz"
 ARRAYS = ("tokens", "tok_ptr", "tags", "tag_ptr", "author", "vocab", "tag_names")  # as in RAILS
 NO_CLIENTS = frozenset(  # tests, parts that some systems leave out, tables without functions
-    "test tests site-packages dist-packages lib2to3 idlelib turtledemo ensurepip encodings tkinter "
-    "distutils msilib pydoc_data ctypes __phello__".split()
+    "test tests lib2to3 idlelib turtledemo ensurepip encodings tkinter distutils msilib pydoc_data "
+    "ctypes".split()
 )
 LEAST_TAGGED = 40  # documents that a tag of Python's code must have
 LEAST_WORDS = 2  # documents that a word of Python's code must be in
@@ -111,11 +112,11 @@ def read_commits(path: Path) -> BagData:
 
 
 def standard_library(banner: Banner | None) -> BagData:
-    """Python's standard library as a federation: a client is a module, a document a function.
+    """Python's standard library as a federation: module by module, its functions and classes.
 
-    Or a class. Its words are the parts of its identifiers and of its docstring; its tags are what
-    it calls, "len()", and what it uses of other modules, "re". Those names are not among the words.
-    The same everywhere for one release of Python, but not between releases: see `fingerprint`.
+    The words of a function are the parts of its identifiers and of its docstring; its tags are
+    what it calls, "len()", and the modules that it uses, "re". Names that are called or imported
+    are not among the words. Each release of Python has its own: see `fingerprint`.
 
     Raises ValueError if this Python comes without its source files.
     """
@@ -199,11 +200,15 @@ def build_commits(
     documents = [(number[address], words, tags) for _, address, words, tags in found]
     counts = Counter(tag for _, words, tags in documents if words for tag in tags)
     common = [tag for tag, n in _by_frequency(counts) if n >= least_commits]
-    if not common:
-        most = f"at most {max(counts.values())}" if counts else "no"
+    if not counts:
         raise ValueError(
-            f"least_commits={least_commits} leaves no directory, as {most} commits with words "
-            "touch one: lower it"
+            f"repositories={labels} have no commit with both files and words in Latin letters: "
+            "name other clones"
+        )
+    if not common:
+        raise ValueError(
+            f"least_commits={least_commits} leaves no directory, as at most {max(counts.values())} "
+            "commits with words touch one: lower it"
         )
     data = _bags(documents, addresses, tag_names=common, least_df=least_df)
     if not len(data.author):
@@ -228,9 +233,8 @@ def _git(repository: Path, *arguments: str) -> bytes:
         raise ValueError("git is not installed: install it, for example with your package manager")
     command = [git, "-C", str(repository), *arguments]
     # a hook's GIT_DIR would win over the folder
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | {
-        "LC_ALL": "C"
-    }
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    environment["LC_ALL"] = "C"
     done = subprocess.run(command, capture_output=True, env=environment)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().partition("\n")[0]
@@ -287,7 +291,8 @@ def _modules(folder: Path) -> tuple[list[str], list[Document]]:
     documents: list[Document] = []
     for path in sorted(folder.rglob("*.py"), key=Path.as_posix):
         parts = path.relative_to(folder).with_suffix("").parts
-        if NO_CLIENTS.isdisjoint(parts) and not parts[0].startswith(("_", "config-")):
+        public = parts[0] in sys.stdlib_module_names and not parts[0].startswith("_")
+        if public and NO_CLIENTS.isdisjoint(parts):
             documents += [(len(names), *found) for found in _definitions(path.read_bytes())]
             names.append(".".join(parts).removesuffix(".__init__"))
     return names, documents

@@ -176,7 +176,7 @@ def encode_sequences(
     return Sequences(np.concatenate(xs), np.concatenate(ys), np.concatenate(groups))
 
 
-def words(data: TextData, most: int = 10_000, length: int = 20) -> WordData:
+def words(data: TextData, *, most: int = 10_000, length: int = 20) -> WordData:
     """Cut what each client says into stretches of `length` words, each with the word that follows.
 
     The vocabulary: the `most` most frequent words of the training texts, in lower case, behind four
