@@ -7,20 +7,24 @@ import io
 import lzma
 import os
 import pickle
+import shutil
 import sqlite3
 import subprocess
 import sys
 import tarfile
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pooch
 import pytest
+from sklearn.feature_extraction.text import CountVectorizer
 
 from lib import datasets
 from lib.datasets import __main__ as command
 from lib.datasets import federated, images, registry, store, text
+from lib.datasets.commits import _definitions, is_shallow, standard_library
 
 ROOT = Path(__file__).parent.parent
 DATA = os.environ.get("EXECUTABLE_PAPERS_DATA")  # before the fixture below takes it away
@@ -226,7 +230,7 @@ def test_registry_is_complete():
 
 
 @pytest.mark.parametrize(
-    "load", ["mnist", "cifar10", "shakespeare", "emnist", "stackoverflow"], ids=str
+    "load", ["mnist", "cifar10", "shakespeare", "emnist", "stackoverflow", "commits"], ids=str
 )
 def test_smoke_looks_at_nothing(load, monkeypatch, tmp_path):
     monkeypatch.setenv(store.FOLDER, str(tmp_path / "nowhere"))
@@ -367,6 +371,283 @@ def test_help_topics_stand_in_for_shakespeare():
     data = datasets.shakespeare("smoke")
     assert len(data.names) == len(data.train) == len(data.test) >= 70
     assert min(map(len, data.train)) > 0 and min(map(len, data.test)) > 0
+
+
+def test_words_by_hand():
+    said = ["The cat's the CAT.\n", "the dog\n", "\n"], ["A dog, the cat's\n", "bird\n", "--\n"]
+    parts = ([np.frombuffer(t.encode(), np.uint8) for t in part] for part in said)
+    data = datasets.TextData(["a", "b", "c"], *parts, "real", None)
+    found = datasets.words(data, most=3, length=3)
+    assert found.vocabulary == ["<pad>", "<bos>", "<eos>", "<oov>", "the", "cat", "cat's"]
+    np.testing.assert_array_equal(found.train.x, [[1, 4, 6], [4, 5, 0], [1, 4, 3]])
+    np.testing.assert_array_equal(found.train.y, [[4, 6, 4], [5, 2, -1], [4, 3, 2]])
+    np.testing.assert_array_equal(found.train.group, [0, 0, 1])
+    np.testing.assert_array_equal(found.test.x, [[1, 3, 3], [4, 6, 0], [1, 3, 0]])
+    np.testing.assert_array_equal(found.test.y, [[3, 3, 4], [6, 2, -1], [3, 2, -1]])
+    for wrong in ({"most": 0}, {"most": 40_000}, {"length": 0}):
+        with pytest.raises(ValueError, match="=".join(str(x) for x in [*wrong, *wrong.values()])):
+            datasets.words(data, **wrong)
+    with pytest.raises(ValueError, match="no words"):
+        datasets.words(data._replace(test=data.test[2:]))
+
+
+def test_words_of_the_help_topics():
+    data = datasets.shakespeare("smoke")
+    found = datasets.words(data, most=500)
+    assert len(found.vocabulary) == 504 and found.banner is data.banner
+    assert found.train.x.shape[1] == 20 and found.train.x.max() == 503
+    assert set(found.train.group) == set(found.test.group) == set(range(len(data.names)))
+    ranks = np.bincount(found.train.y[found.train.y > 3])[4:]
+    assert (np.diff(ranks) <= 0).all() and ranks[-1] > 0
+
+
+# ---- commits, and Python's own code in their place
+
+git = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+MESSAGES = [  # author, message, files that it writes, in order of time
+    ("zeb", "Add the core\n\nLike don't_repeat", ["lib/core/deep/down/x.rb", "README"]),
+    ("ann", 'Fix "quoted"\tcore; the\n\n/\n/lib\n\x01', ["lib/core/deep/down/x.rb", "lib/a b"]),
+    ("ann", "Größe: the naïve fix 漢字 bug", ["lib/ünï/'q\"/x", "docs/new\nline/y"]),
+    ("ZEB", "The docs\n\nSigned-off-by: Zebulon Q <zeb@mail.example>", ["docs/new\nline/y"]),
+    ("ann", "By cc zeb@mail.example fix", ["docs/z"]),
+    ("bob", "The fix of a bug", ["lib/core/deep/z"]),
+    ("eve", "42", ["docs/z"]),
+]
+
+
+def in_git(folder: Path, *arguments: str, author: str = "eve", at: int = 0) -> str:
+    date = f"{1_600_000_000 + 3600 * at} +0000"
+    who = {"NAME": "Zebulon Quagmire", "EMAIL": f"{author}@mail.example", "DATE": date}
+    env = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    env |= {f"GIT_{role}_{k}": v for role in ("AUTHOR", "COMMITTER") for k, v in who.items()}
+    command = ["git", "-c", "init.defaultBranch=main", *arguments]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """A repository with the commits MESSAGES, then a rename, an empty commit and a merge."""
+    folder = tmp_path / "our clone"
+    folder.mkdir()
+    in_git(folder, "init")
+    for at, (author, message, files) in enumerate(MESSAGES):
+        for file in files:
+            path = folder / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{at}")
+        in_git(folder, "add", ".")
+        in_git(
+            folder, "commit", "-m", message, author=author, at=max(at, 2)
+        )  # the first three at once
+    in_git(folder, "checkout", "-b", "side", "HEAD~1")
+    in_git(folder, "mv", "lib/core/deep/z", "docs/moved")
+    in_git(folder, "commit", "-m", "the moved bug", author="eve", at=20)
+    in_git(folder, "commit", "--allow-empty", "-m", "the empty one", at=21)
+    in_git(folder, "checkout", "main")
+    in_git(folder, "merge", "side", "-m", "the merge core core", author="max", at=22)
+    return folder
+
+
+def sets(data: datasets.BagData) -> list[tuple[str, set[str], set[str]]]:
+    """Author, words and tags of each document."""
+    return [
+        (
+            data.names[data.author[i]],
+            {data.vocab[w] for w in data.tokens[data.tok_ptr[i] : data.tok_ptr[i + 1]]},
+            {data.tag_names[t] for t in data.tags[data.tag_ptr[i] : data.tag_ptr[i + 1]]},
+        )
+        for i in range(len(data.author))
+    ]
+
+
+@git
+def test_commits_of_a_clone_by_hand(clone, tmp_path):
+    data = datasets.build_commits([clone], tmp_path / "c.npz", depth=2, least_commits=2)
+    assert sets(data) == [
+        ("author 0", {"the", "core"}, {"lib/core"}),
+        ("author 1", {"fix", "the", "core"}, {"lib/core"}),
+        ("author 1", {"the", "fix", "bug"}, {"docs/new\nline"}),
+        ("author 0", {"the"}, {"docs/new\nline"}),
+        ("author 1", {"fix"}, {"docs"}),
+        ("author 2", {"the", "fix", "bug"}, {"lib/core"}),
+        ("author 3", {"the", "bug"}, {"docs", "lib/core"}),
+    ]
+    assert data.vocab == ["the", "fix", "bug", "core"]
+    assert data.tag_names == ["lib/core", "docs", "docs/new\nline"]
+    assert data.tokens.dtype == data.author.dtype == np.uint16 and data.tags.dtype == np.uint8
+
+
+@git
+def test_commits_agree_with_scikit_learn_and_git(clone, tmp_path):
+    data = datasets.build_commits([clone], tmp_path / "c.npz", least_commits=1, least_df=1)
+    for tag, count in zip(data.tag_names, np.bincount(data.tags), strict=True):
+        inside = ":(glob)*" if tag == "." else f":(glob){tag}/" + "*" * (1 + (tag.count("/") == 3))
+        count_commits = ("rev-list", "--count", "--no-merges", "--full-history", "HEAD", "--")
+        wordless = tag == "docs"  # "42" is not counted
+        assert int(in_git(clone, *count_commits, inside)) - wordless == count
+    messages = [message for _, message, _ in MESSAGES] + ["the moved bug"]
+    plain = [m.partition("\n\nSigned")[0].replace("zeb@mail.example", "") for m in messages]
+    vectorizer = CountVectorizer(binary=True, token_pattern="[a-z_][a-z_']+")
+    wanted = vectorizer.fit_transform(plain)
+    wanted = wanted[np.flatnonzero(wanted.getnnz(axis=1))].toarray()
+    found = np.zeros_like(wanted)
+    found[np.repeat(np.arange(len(found)), np.diff(data.tok_ptr)), data.tokens] = 1
+    order = [vectorizer.vocabulary_[word] for word in data.vocab]
+    np.testing.assert_array_equal(found, wanted[:, order])
+
+
+@git
+def test_a_file_of_commits_names_nobody_and_is_the_same_again(clone, tmp_path, capsys):
+    options = ["--depth", "2", "--least-commits", "1", "--least-df", "1"]
+    first, again = tmp_path / "first.npz", tmp_path / "again.npz"
+    assert command.main(["build-commits", str(clone), "--out", str(first), *options]) == 0
+    assert f"{first}: 7 commits of 4 authors" in capsys.readouterr().out
+    env = os.environ | {"PYTHONHASHSEED": "7", "GIT_DIR": "nowhere"}
+    run = [sys.executable, "-m", "lib.datasets", "build-commits", clone, "--out", again, *options]
+    subprocess.run(run, cwd=ROOT, env=env, check=True, capture_output=True)
+    assert first.read_bytes() == again.read_bytes()
+    with zipfile.ZipFile(first) as archive:
+        assert {member.date_time[0] for member in archive.infolist()} == {1980}  # no time of day
+    with np.load(first) as file:
+        everything = b"".join(file[name].tobytes() for name in file).replace(b"\0", b"")
+        assert list(file) == "tokens tok_ptr tags tag_ptr author vocab tag_names".split()
+    assert b"core" in everything
+    for secret in (b"@", b"zeb", b"mail", b"example", b"quagmire", b"signed"):
+        assert secret not in everything.lower()
+    data = datasets.read_commits(first)
+    assert data.source == "real" and data.banner is None
+    built = datasets.build_commits([clone], again, depth=2, least_commits=1, least_df=1)
+    assert datasets.fingerprint(data) == datasets.fingerprint(built)
+    assert datasets.fingerprint(data) != datasets.fingerprint(data._replace(author=data.tags[:7]))
+
+
+@git
+def test_clones_are_merged_in_order_of_time(clone, tmp_path):
+    other = tmp_path / "other.git"
+    in_git(tmp_path, "clone", "--bare", str(clone), str(other))
+    data = datasets.build_commits([clone, other], tmp_path / "c.npz", depth=1, least_commits=4)
+    assert data.tag_names == [f"{n}/{d}" for d in ("lib", "docs") for n in ("other", "our clone")]
+    assert len(data.author) == 14 and len(data.names) == 4
+    np.testing.assert_array_equal(data.author[:3], data.author[3:6])  # three of one second
+    np.testing.assert_array_equal(data.author[6::2], data.author[7::2])
+
+
+@git
+def test_what_cannot_be_built_is_one_line(clone, tmp_path, capsys, monkeypatch):
+    copy, shallow = tmp_path / "copy" / "our clone", tmp_path / "shallow"
+    in_git(tmp_path, "clone", str(clone), str(copy))
+    in_git(tmp_path, "clone", "--depth", "1", f"file://{clone}", str(shallow))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "chinese").mkdir()
+    in_git(tmp_path / "chinese", "init")
+    in_git(tmp_path / "chinese", "commit", "--allow-empty", "-m", "漢字")
+    out = str(tmp_path / "c.npz")
+    cases = [
+        ([tmp_path / "empty"], [], "cannot be read as a git repository: fatal: not a git"),
+        ([tmp_path / "nowhere"], [], "cannot be read as a git repository: fatal: cannot change"),
+        ([tmp_path / "chinese"], [], "['chinese'] have no commit with both files and words"),
+        ([clone / "lib"], [], "lies inside a clone: name the clone's top folder"),
+        ([clone, copy], [], "need different names: rename a folder"),
+        ([clone], [], "least_commits=50 leaves no directory, as at most 2 commits"),
+        ([clone], ["--least-commits", "1", "--least-df", "9"], "least_df=9 leaves no word"),
+        ([clone], ["--depth", "0"], "depth=0 must be at least 1"),
+        ([clone], ["--out", str(tmp_path / "no" / "c.npz")], "a folder that does not exist"),
+        ([clone], ["--least-commits", "1", "--out", str(tmp_path)], "Is a directory"),
+    ]
+    for clones, options, reason in cases:
+        assert command.main(["build-commits", *map(str, clones), "--out", out, *options]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ") and reason in line
+    assert not [p for p in tmp_path.iterdir() if "npz" in p.name or p.name.endswith(".part")]
+    assert not is_shallow(clone)
+    command.main(["build-commits", str(shallow), "--out", out, "--least-commits", "1"])
+    assert "is a shallow clone" in capsys.readouterr().err.splitlines()[0]
+    monkeypatch.setenv("PATH", "")
+    assert command.main(["build-commits", str(clone), "--out", out]) == 2
+    assert capsys.readouterr().err.startswith("error: git is not installed")
+
+
+def test_other_files_are_not_commits(tmp_path):
+    np.savez(tmp_path / "other.npz", tokens=np.arange(3))
+    np.save(tmp_path / "array.npy", np.arange(3))
+    (tmp_path / "text.npz").write_text("no archive")
+    for name in ("other.npz", "array.npy", "text.npz"):
+        with pytest.raises(ValueError, match=f"{name} is not a file of commits"):
+            datasets.read_commits(tmp_path / name)
+
+
+def test_words_and_tags_of_a_function():
+    source = b'''
+import os.path as paths, re
+from json import dumps
+from .near import helper
+
+class HTTPServer(Base):
+    """Serve Pages."""
+
+    def send_page(self, page_name, *, maxSize=4):
+        """Send one page, or don't."""
+        def inner(x1):
+            return print(x1, sep=paths.sep)
+        import zlib
+        for match in re.finditer(page_name, self.text):
+            helper(zlib.crc32(dumps(match).encode()))
+'''
+    server, send, inner = _definitions(source)
+    assert server == ({"http", "server", "base", "serve", "pages"}, set())
+    assert inner == ({"inner", "sep"}, {"print()", "os"})
+    assert send[0] == set("send page self name max size one or don match text".split())
+    assert send[1] == {"finditer()", "helper()", "crc32()", "dumps()", "encode()"} | {
+        "re",
+        "zlib",
+        "json",
+    }
+
+
+def test_the_standard_library_is_a_federation():
+    data = datasets.commits("smoke")
+    documents = np.bincount(data.author, minlength=len(data.names))
+    words, tags = np.bincount(data.tokens), np.bincount(data.tags)
+    assert 150 < len(data.names) < 600 and 4000 < len(data.author) < 15_000
+    assert 2500 < len(data.vocab) < 12_000 and 60 <= len(data.tag_names) <= 200
+    assert {"len()", "isinstance()", "os", "sys"} <= set(data.tag_names)
+    assert {"json.decoder", "argparse", "collections"} <= set(data.names)
+    assert documents.min() >= 1 and documents.max() > 8 * np.median(documents)
+    assert len(words) == len(data.vocab) and len(tags) == len(data.tag_names)
+    assert tags.min() >= 30 and tags.max() > 10 * np.median(tags)
+    assert words[: len(words) // 10].sum() > 0.6 * words.sum()  # heavy-tailed, as in any language
+    assert np.diff(data.tok_ptr).min() >= 1 and np.diff(data.tag_ptr).min() >= 1
+    assert 1.5 < np.diff(data.tag_ptr).mean() < 5 < np.diff(data.tok_ptr).mean() < 40
+    code = "import lib.datasets as d; print(d.fingerprint(d.commits('smoke')))"
+    env = os.environ | {"PYTHONHASHSEED": "11"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == datasets.fingerprint(data)
+
+
+def test_a_python_without_sources_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(tmp_path)})
+    with pytest.raises(ValueError, match="has no source files"):
+        standard_library(None)
+
+
+def test_authors_are_held_out():
+    data = datasets.commits("smoke")
+    split = datasets.split_authors(data, 3, least=10, most_test=300)
+    testers = set(data.author[split.test])
+    assert len(split.test) == len(set(split.test)) == 300 and (np.diff(split.test) > 0).all()
+    assert not testers & set(split.authors)
+    for author, documents in zip(split.authors, split.train, strict=True):
+        np.testing.assert_array_equal(documents, np.flatnonzero(data.author == author))
+        assert len(documents) >= 10
+    everyone = datasets.split_authors(data, 3, least=1, most_test=10**6)
+    assert len(everyone.authors) == len(data.names) - len(data.names) // 5
+    assert len(everyone.test) + sum(map(len, everyone.train)) == len(data.author)
+    for wrong in ({"held_out": 0.0}, {"held_out": 1.0}, {"least": 10**6}):
+        with pytest.raises(ValueError, match="change one of them"):
+            datasets.split_authors(data, 0, **wrong)
 
 
 # ---- databases of clients
@@ -538,3 +819,27 @@ def test_real_files_are_those_of_the_registry(monkeypatch):
         name, file = key.split("/", 1)
         if found != "absent":
             assert store.find(name, file).stat().st_size == datasets.REGISTRY[name][file].size
+
+
+@real
+def test_real_commits(monkeypatch):
+    monkeypatch.setenv(store.FOLDER, DATA)
+    data = datasets.commits("paper")
+    sizes = np.bincount(data.author)
+    assert data.source == "real" and len(data.author) == 62_387 and len(data.names) == 6596
+    assert (
+        len(data.vocab) == 17_983 and len(data.tag_names) == 220 and len(data.tokens) == 1_084_314
+    )
+    assert (sizes >= 5).sum() == 947 and sizes[sizes >= 5].sum() == 53_933
+    split = datasets.split_authors(data, 0)
+    assert len(split.authors) == 765 and len(split.test) == 4000
+
+
+@real
+def test_real_words_of_shakespeare(monkeypatch):
+    monkeypatch.setenv(store.FOLDER, DATA)
+    found = datasets.words(datasets.shakespeare("paper"))
+    known = [(part.y >= 0).sum() for part in (found.train, found.test)]
+    assert len(found.vocabulary) == 10_004 and found.vocabulary[4:7] == ["the", "and", "i"]
+    assert 750_000 < sum(known) < 820_000
+    assert (found.train.y == text.UNKNOWN).sum() < 0.05 * known[0]

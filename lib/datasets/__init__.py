@@ -7,16 +7,35 @@
 `.venv/bin/python -m lib.datasets list` says what there is and what is here.
 """
 
+from lib.datasets.commits import (
+    AuthorSplit,
+    BagData,
+    build_commits,
+    commits,
+    fingerprint,
+    read_commits,
+    split_authors,
+)
 from lib.datasets.fallback import Banner
 from lib.datasets.federated import PostData, WriterData, emnist, stackoverflow
 from lib.datasets.images import ImageData, cifar10, mnist
 from lib.datasets.registry import ABOUT, REGISTRY, File
 from lib.datasets.store import ChecksumError, DatasetUnavailable, fetch, state
-from lib.datasets.text import Sequences, TextData, alphabet, encode_sequences, shakespeare
+from lib.datasets.text import (
+    Sequences,
+    TextData,
+    WordData,
+    alphabet,
+    encode_sequences,
+    shakespeare,
+    words,
+)
 
 __all__ = [
     "ABOUT",
     "REGISTRY",
+    "AuthorSplit",
+    "BagData",
     "Banner",
     "ChecksumError",
     "DatasetUnavailable",
@@ -25,14 +44,21 @@ __all__ = [
     "PostData",
     "Sequences",
     "TextData",
+    "WordData",
     "WriterData",
     "alphabet",
+    "build_commits",
     "cifar10",
+    "commits",
     "emnist",
     "encode_sequences",
     "fetch",
+    "fingerprint",
     "mnist",
+    "read_commits",
     "shakespeare",
+    "split_authors",
     "stackoverflow",
     "state",
+    "words",
 ]

@@ -1,14 +1,17 @@
-"""Command line: what data there is, get it, verify it."""
+"""Command line: what data there is, get it, verify it; make data from your own git clones."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from lib.datasets import store
+from lib.datasets.commits import build_commits, is_shallow
 from lib.datasets.registry import ABOUT, REGISTRY
 
 LARGE = 100_000_000  # bytes; larger datasets are only fetched by name
+THRESHOLDS = ("depth", "least_commits", "least_df")  # of build-commits
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,12 +22,21 @@ def main(arguments: list[str] | None = None) -> int:
     get = commands.add_parser("get", help="download what is missing")
     get.add_argument("names", nargs="*", help="datasets; without a name: all that are not large")
     commands.add_parser("verify", help="compare every local file with its checksum")
+    build = commands.add_parser("build-commits", help="a file like rails_commits.npz from clones")
+    build.add_argument("clones", nargs="+", type=Path, help="folders of git clones, merged if many")
+    build.add_argument("--out", type=Path, required=True, help="the .npz file to write")
+    build.add_argument("--depth", type=int, default=4, help="cut directories here (%(default)s)")
+    build.add_argument("--least-commits", type=int, default=50, help="of a directory (%(default)s)")
+    build.add_argument("--least-df", type=int, default=2, help="commits of a word (%(default)s)")
     options = parser.parse_args(arguments)
     try:
         if options.command == "get":
             return get_datasets(options.names or small_datasets())
+        if options.command == "build-commits":
+            thresholds = {name: getattr(options, name) for name in THRESHOLDS}
+            return write_commits(options.clones, options.out, **thresholds)
         return list_datasets() if options.command == "list" else verify_files()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -64,6 +76,23 @@ def get_datasets(names: list[str]) -> int:
             print(f"error: {error}", file=sys.stderr)
             failed = 1
     return failed
+
+
+def write_commits(clones: list[Path], out: Path, **thresholds: int) -> int:
+    """Write a file of commits and print what is in it."""
+    for clone in clones:
+        if is_shallow(clone):
+            print(
+                f"warning: {clone} is a shallow clone, so that its old commits are missing: "
+                "run `git fetch --unshallow` in it",
+                file=sys.stderr,
+            )
+    data = build_commits(clones, out, **thresholds)
+    print(
+        f"{out}: {len(data.author):,} commits of {len(data.names):,} authors, "
+        f"{len(data.vocab):,} words, {len(data.tag_names):,} directories"
+    )
+    return 0
 
 
 def verify_files() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,9 @@ HEADING = re.compile(r"(ACT|SCENE)\b.*|\s*(PROLOGUE|EPILOGUE|INDUCTION)\.?\s*")
 DIRECTION = re.compile(r"\[[^\]]*\]")
 ROLE = re.compile(r"[a-zA-Z ]+")  # the roles that the paper's authors keep
 POEMS = ("various", "rapeoflucrece", "venusandadonis", "loverscomplaint", "sonnets")
+WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
+PAD, BEGIN, END, UNKNOWN = range(4)  # what comes before the words in every vocabulary
+MARKS = ("<pad>", "<bos>", "<eos>", "<oov>")
 SKIPPED = ("allswellthatendswell", *POEMS)  # the authors leave out All's Well, too
 
 
@@ -36,6 +40,17 @@ class Sequences(NamedTuple):
     x: Int16[np.ndarray, "n unroll"]
     y: Int16[np.ndarray, "n unroll"]
     group: Int32[np.ndarray, " n"]
+
+
+class WordData(NamedTuple):
+    """Texts as sequences of words: `x` and `y` hold indices into `vocabulary`."""
+
+    names: list[str]  # of the clients; `group` is an index into them
+    vocabulary: list[str]  # MARKS, then words, the most frequent first
+    train: Sequences
+    test: Sequences
+    source: str  # "real" or "embedded"
+    banner: Banner | None
 
 
 def shakespeare(scale: str) -> TextData:
@@ -158,4 +173,49 @@ def encode_sequences(
         groups.append(np.full(rows, group, np.int32))
     if not xs:
         raise ValueError("texts are all empty: at least one needs a byte")
+    return Sequences(np.concatenate(xs), np.concatenate(ys), np.concatenate(groups))
+
+
+def words(data: TextData, *, most: int = 10_000, length: int = 20) -> WordData:
+    """Cut what each client says into stretches of `length` words, each with the word that follows.
+
+    The vocabulary: the `most` most frequent words of the training texts, in lower case, behind four
+    marks, `MARKS`: padding, before a text, after a text, any other word. The last stretch of a text
+    is padded: x = PAD, y = -1. A text without words gives no stretch.
+
+    Raises ValueError if `most` is not from 1 to 32,764 or `length` < 1, or if there are no words.
+    """
+    if not 1 <= most <= np.iinfo(np.int16).max + 1 - len(MARKS):
+        raise ValueError(f"most={most} must be from 1 to {np.iinfo(np.int16).max + 1 - len(MARKS)}")
+    if length < 1:
+        raise ValueError(f"length={length} must be at least 1")
+    train, test = ([_words(text) for text in part] for part in (data.train, data.test))
+    counts = Counter(word for said in train for word in said)
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))[:most]
+    index = {word: i for i, word in enumerate([*MARKS, *ranked])}
+    parts = [_word_sequences(part, index, length) for part in (train, test)]
+    return WordData(data.names, list(index), *parts, data.source, data.banner)
+
+
+def _words(text: UInt8[np.ndarray, " _"]) -> list[str]:
+    return WORD.findall(bytes(text).decode().lower())
+
+
+def _word_sequences(texts: list[list[str]], index: dict[str, int], length: int) -> Sequences:
+    xs, ys, groups = [], [], []
+    for group, said in enumerate(texts):
+        rows = -(-(len(said) + 1) // length) if said else 0
+        marked = [BEGIN, *(index.get(word, UNKNOWN) for word in said), END]
+        x = np.full((rows, length), PAD, np.int16)
+        y = np.full((rows, length), -1, np.int16)
+        if said:
+            x.flat[: len(said) + 1] = marked[:-1]
+            y.flat[: len(said) + 1] = marked[1:]
+        xs.append(x)
+        ys.append(y)
+        groups.append(np.full(rows, group, np.int32))
+    if not sum(map(len, groups)):
+        raise ValueError(
+            "data has no words on one of its sides, train or test: give it longer texts"
+        )
     return Sequences(np.concatenate(xs), np.concatenate(ys), np.concatenate(groups))
