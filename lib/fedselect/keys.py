@@ -25,9 +25,7 @@ def top_keys(counts: Counts, m: Wanted) -> Integer[np.ndarray, "N m"]:
     return _first(counts, _wanted(m, counts.shape[0]), lambda table: -table.data)
 
 
-def random_top(
-    rng: np.random.Generator, counts: Counts, m: Wanted
-) -> Integer[np.ndarray, "N m"]:
+def random_top(rng: np.random.Generator, counts: Counts, m: Wanted) -> Integer[np.ndarray, "N m"]:
     """m random ones of the 2m most frequent features of each client: "Random Top"."""
     wanted = _wanted(m, counts.shape[0])
     keys = _first(counts, 2 * wanted, lambda table: -table.data)
@@ -36,9 +34,7 @@ def random_top(
     return _cut(mixed, wanted, counts.shape[1])
 
 
-def random_local(
-    rng: np.random.Generator, counts: Counts, m: Wanted
-) -> Integer[np.ndarray, "N m"]:
+def random_local(rng: np.random.Generator, counts: Counts, m: Wanted) -> Integer[np.ndarray, "N m"]:
     """m random ones of the features that a client has: "Random"."""
     return _first(counts, _wanted(m, counts.shape[0]), lambda table: rng.random(table.nnz))
 

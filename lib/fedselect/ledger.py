@@ -57,10 +57,10 @@ def ledger(
     if aggregation not in AGGREGATIONS:
         raise ValueError(f"aggregation={aggregation!r}: use one of {', '.join(AGGREGATIONS)}")
     clients, asked = len(keys_per_client), int(np.sum(keys_per_client))
-    if not np.max(keys_per_client, initial=0) <= distinct <= min(space, asked):
+    if not min(asked, 1) <= distinct <= min(space, asked):
         raise ValueError(
-            f"distinct={distinct} must lie between the largest of keys_per_client and the smaller "
-            f"of their sum, {asked}, and space={space}"
+            f"distinct={distinct} keys do not fit {asked} keys asked for, of space={space}: count "
+            "them with distinct()"
         )
     whole = space * slice_bytes + shared_bytes
     sent = asked * slice_bytes + clients * shared_bytes
