@@ -7,6 +7,7 @@ which axis a group of keys cuts it; arrays that it leaves out go to every client
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -274,7 +275,8 @@ class _Setting(NamedTuple):
     most: tuple[tuple[str, int], ...]  # random keys of the client that takes most, by group
 
 
-class _Rescaled(NamedTuple):
+@dataclass(frozen=True)
+class _Rescaled:
     """A loss of (model, factors by group): outgoing weights count that many times."""
 
     loss: Loss
