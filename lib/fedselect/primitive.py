@@ -84,7 +84,7 @@ def merge_psi(first: Psi, second: Psi, second_space: int) -> Psi:
 
 
 def pad_keys(
-    keys: Sequence[Sequence[int] | Integer[np.ndarray, " m"]], space: int
+    keys: Sequence[Sequence[int] | Integer[np.ndarray, " _"]], space: int
 ) -> Integer[np.ndarray, "N m"]:
     """Put lists of keys of different lengths into one array, filled up with K = `space`.
 
@@ -177,9 +177,9 @@ def inside(keys: Keys, space: int) -> Integer[Array, "N m"]:
     return jnp.where((keys < 0) | (keys > space), space, keys)
 
 
-def along_first(a: Shaped[Array, " N"], ndim: int) -> Shaped[Array, "N ..."]:
-    """A vector as the first axis of an array of `ndim` axes."""
-    return jnp.expand_dims(a, range(1, ndim))
+def along_first(a: Shaped[Array, "*first"], ndim: int) -> Shaped[Array, "*first_and_ones"]:
+    """An array whose axes are the first ones of `ndim`, so that it can scale or mask others."""
+    return jnp.expand_dims(a, range(a.ndim, ndim))
 
 
 def _length(x) -> int:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Integer, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
 from lib.fedavg.algorithm import (
     WAYS,
@@ -348,12 +348,12 @@ def _advance(state, data, lr, key, done, *, steps, cohort, server, setting):
 
 
 def _read(
-    x: Shaped[Array, "P time"], y: Shaped[Array, "P time"], keys: Integer[Array, " m"], space: int
-) -> tuple[Integer[Array, "P time"], Integer[Array, "P time"]]:
+    x: Integer[Array, "P ..."], y: Integer[Array, "P ..."], keys: Integer[Array, " m"], space: int
+) -> tuple[Integer[Array, "P ..."], Integer[Array, "P ..."]]:
     """Words as positions among the keys; others are m in x, which reads as zeros, and -1 in y."""
     m = len(keys)
-    where = jnp.full(space + 1, m, jnp.int32).at[keys].set(jnp.arange(m, dtype=jnp.int32))
-    where = where.at[space].set(m)
+    where = jnp.full(space + 1, -1, jnp.int32).at[keys].max(jnp.arange(m, dtype=jnp.int32))
+    where = jnp.where(where < 0, m, where).at[space].set(m)
     x, y = x.astype(jnp.int32), y.astype(jnp.int32)
     target = where[jnp.where(y < 0, space, y)]
     return where[x], jnp.where(target == m, -1, target)

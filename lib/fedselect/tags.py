@@ -237,7 +237,8 @@ def train_tagger(
     n = clients.counts.shape[1]
     model = untrained(n, t)
     memory = server.init(model.weights), server.init(model.bias)
-    sizes = _sizes(min(np.diff(clients.counts.indptr).max(initial=1), cap * clients.words.shape[1]))
+    vocabulary = int(np.diff(clients.counts.indptr).max())
+    sizes = _sizes(min(vocabulary, cap * clients.words.shape[1]))
     bags, seen, recall, sent, different = test.bags, [], [], [], []
     for done in range(rounds):
         x, y, documents, who = draw_round(clients, seed, done, cohort=cohort, cap=cap)
