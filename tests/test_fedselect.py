@@ -271,7 +271,7 @@ def test_a_cut_model_speaks_as_the_whole_with_the_rest_silent(model, spec, x, sp
 
         truth = submodels._map_named(hush, model)(x)
         mine = jax.tree.map(lambda leaf, n=n: leaf[n], cut)
-        np.testing.assert_allclose(mine(x), truth, atol=1e-4)
+        np.testing.assert_allclose(mine(x), truth, rtol=1e-5, atol=1e-4)
 
 
 def test_a_client_without_a_word_gives_it_no_probability():
@@ -352,7 +352,7 @@ def test_a_round_with_structured_keys_equals_numpy(normalise):
     mean, x, y = linear_round(normalise=normalise)
     total, counts = np.zeros(SPACE), np.zeros(SPACE)
     for own, words, targets in zip(CHOSEN, x, y, strict=True):
-        own = list(own[own < SPACE])
+        own = own[own < SPACE]
         where = {k: i for i, k in enumerate(own)}  # the last of repeated keys, as `local_ids`
         bag = np.zeros((5, len(own)))
         for row, word in np.ndindex(words.shape):
@@ -616,10 +616,6 @@ TABLE = np.ones((2, 5), int)
         (lambda: primitive.inside(np.array([[0]]), 0), "space=0"),
         (lambda: primitive.merge_keys(CHOSEN, CHOSEN, (2**20, 2**20)), "32 bits"),
         (lambda: primitive.pad_keys([[0], [7]], 7), r"keys\[1\] has a key outside 0 .. 6"),
-        (
-            lambda: primitive.deselect_mean(jnp.ones((4, 3)), CHOSEN[:3], 7),
-            "one slice for each key",
-        ),
         (
             lambda: primitive.denominator(jnp.asarray(CHOSEN), 7, jnp.ones(4), "none"),
             "normalise='none'",
