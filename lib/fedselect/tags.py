@@ -63,6 +63,14 @@ class Tagger(NamedTuple):
     bias: Float[Array | np.ndarray, " t"]
 
 
+class ServerState(NamedTuple):
+    """What the server holds between rounds: the regressions, and its optimiser's memory."""
+
+    model: Tagger
+    of_weights: Any
+    of_bias: Any
+
+
 class TagHistory(NamedTuple):
     """What `train_tagger` saw, and the regressions that it ended with."""
 
@@ -162,11 +170,6 @@ def group_clients(documents: Documents) -> Clients:
     return Clients(documents.words[order], documents.tags[order], start, counts)
 
 
-def untrained(n: int, tags: int) -> Tagger:
-    """Weights and biases of zero."""
-    return Tagger(jnp.zeros((n, tags)), jnp.zeros(tags))
-
-
 def tag_scores(model: Tagger, bags: sparse.csr_array) -> Float[np.ndarray, "D t"]:
     """Score of each tag for each document: the sum of its words' weights, and the bias."""
     return bags @ np.asarray(model.weights) + np.asarray(model.bias)
@@ -198,12 +201,21 @@ def fed_adagrad(rate: float) -> optax.GradientTransformation:
     return optax.adagrad(rate, initial_accumulator_value=0.0, eps=1e-7)
 
 
-def train_tagger(
+def start_server(
+    n: int, tags: int, server: optax.GradientTransformation | None = None
+) -> ServerState:
+    """Weights and biases of zero, and what the optimiser remembers at the start."""
+    server = fed_adagrad(0.3) if server is None else server
+    model = Tagger(jnp.zeros((n, tags)), jnp.zeros(tags))
+    return ServerState(model, server.init(model.weights), server.init(model.bias))
+
+
+def tag_round(
+    state: ServerState,
     clients: Clients,
-    test: Documents,
+    done: int,
     *,
     seed: int,
-    rounds: int,
     m: int | None,
     policy: Policy | None = None,
     cohort: int = 50,
@@ -212,52 +224,73 @@ def train_tagger(
     batch: int = 16,
     server: optax.GradientTransformation | None = None,
     normalise: str = "cohort",
-    eval_every: int = 25,
-    k: int = 5,
-    progress: Any = None,
-) -> TagHistory:
-    """Federated logistic regression with m keys a client; all words that it has if m is None.
+) -> tuple[ServerState, Integer[np.ndarray, "N m"]]:
+    """One round, of which `done` are behind: the new state, and the keys that clients selected.
 
-    Section 5.1. Each round `cohort` clients make one epoch of SGD with the rate `lr` (gamma) over
-    at most `cap` of their documents, drawn anew, in minibatches of `batch`. The server makes a
-    step of `server`, `fed_adagrad(0.3)` unless told otherwise, with the mean change as its
-    negative gradient; only rows that were selected are touched, see `lazy_update`. `policy` draws
-    keys from counts, `policy(rng, counts, m)`; the default takes the most frequent. Cohorts and
-    documents depend on `seed` alone. Recall@k is measured every `eval_every` rounds.
+    `cohort` clients make one epoch of SGD with the rate `lr` (gamma) over at most `cap` of their
+    documents, drawn anew, in minibatches of `batch`. A client has m keys, or all words that it has
+    if m is None; `policy` draws them from counts, `policy(rng, counts, m)`, and takes the most
+    frequent unless told otherwise. The server makes a step of `server`, `fed_adagrad(0.3)` unless
+    told otherwise, with the mean change as its negative gradient; only rows that were selected are
+    touched, see `lazy_update`. Cohorts and documents depend on `seed` and `done` alone. The arrays
+    of the old state are given up.
 
     Raises ValueError for settings out of range.
     """
-    many, t = len(clients.start) - 1, clients.tags.shape[1]
-    _check(rounds=rounds, cap=cap, batch=batch, eval_every=eval_every, cohort=cohort)
+    many, n = clients.counts.shape
+    _check(cap=cap, batch=batch, cohort=cohort)
     if cohort > many:
         raise ValueError(f"cohort={cohort} must be at most the {many} clients")
     if m is None and policy is not None:
         raise ValueError("policy needs m: without it a client selects all words that it has")
     server = fed_adagrad(0.3) if server is None else server
-    n = clients.counts.shape[1]
-    model = untrained(n, t)
-    memory = server.init(model.weights), server.init(model.bias)
     vocabulary = int(np.diff(clients.counts.indptr).max())
     sizes = _sizes(min(vocabulary, cap * clients.words.shape[1]))
+    x, y, documents, who = draw_round(clients, seed, done, cohort=cohort, cap=cap)
+    keys = select_words(np.random.default_rng((seed, done, 1)), clients.counts[who], m, policy)
+    below = _denominators(keys, n, normalise)
+    work = pack_round(x, y, documents, keys, n=n, sizes=sizes)
+    return _advance(state, work, below, lr, sizes=sizes, batch=batch, server=server), keys
+
+
+def train_tagger(
+    clients: Clients,
+    test: Documents,
+    *,
+    seed: int,
+    rounds: int,
+    m: int | None,
+    server: optax.GradientTransformation | None = None,
+    eval_every: int = 25,
+    k: int = 5,
+    progress: Any = None,
+    **setting: Any,
+) -> TagHistory:
+    """Federated logistic regression of tags on words, with m keys a client: section 5.1.
+
+    Each round is a `tag_round`, which also says what else can be set. Recall@k on `test` is
+    measured every `eval_every` rounds. `progress` is a tqdm bar or None.
+
+    Raises ValueError for settings out of range.
+    """
+    _check(rounds=rounds, eval_every=eval_every)
+    n = clients.counts.shape[1]
+    state = start_server(n, clients.tags.shape[1], server)
     bags, seen, recall, sent, different = test.bags, [], [], [], []
     for done in range(rounds):
-        x, y, documents, who = draw_round(clients, seed, done, cohort=cohort, cap=cap)
-        counts = clients.counts[who]
-        keys = select_words(np.random.default_rng((seed, done, 1)), counts, m, policy)
-        below = _denominators(keys, n, normalise)
-        work = pack_round(x, y, documents, keys, n=n, sizes=sizes)
-        model, memory = _advance(
-            model, memory, work, below, lr, sizes=sizes, batch=batch, server=server
-        )
+        state, keys = tag_round(state, clients, done, seed=seed, m=m, server=server, **setting)
         sent.append((keys < n).sum(1))
         different.append(distinct(keys, n))
+        if progress is not None:
+            progress.update(1)
         if (done + 1) % eval_every == 0 or done + 1 == rounds:
             seen.append(done + 1)
-            recall.append(recall_at(tag_scores(model, bags), test.tags, k))
+            recall.append(recall_at(tag_scores(state.model, bags), test.tags, k))
             if progress is not None:
-                progress.update(seen[-1] - (seen[-2] if len(seen) > 1 else 0))
                 progress.set_postfix(recall=f"{recall[-1]:.3f}")
-    return TagHistory(np.array(seen), np.array(recall), model, np.array(sent), np.array(different))
+    return TagHistory(
+        np.array(seen), np.array(recall), state.model, np.array(sent), np.array(different)
+    )
 
 
 class Work(NamedTuple):
@@ -386,17 +419,19 @@ def lazy_update(
     return values.at[rows].add(step, mode="drop"), memory
 
 
-@partial(jax.jit, static_argnames=("sizes", "batch", "server"), donate_argnames=("model", "memory"))
-def _advance(model, memory, work, below, lr, *, sizes, batch, server):
-    """The server's model and memory after a round."""
-    total = client_changes(model, work, lr, sizes=sizes, batch=batch)
+@partial(jax.jit, static_argnames=("sizes", "batch", "server"), donate_argnames="state")
+def _advance(state, work, below, lr, *, sizes, batch, server):
+    """The server's state after a round."""
+    weights, bias = state.model
+    total = client_changes(state.model, work, lr, sizes=sizes, batch=batch)
     of_words, cohort = below
     if of_words.ndim:
         of_words = of_words.at[work.union].get(mode="fill", fill_value=0)
     slope = -primitive.divide(total.weights, of_words)
-    weights, slices = lazy_update(server, model.weights, memory[0], work.union, slope)
-    step, biases = server.update(-primitive.divide(total.bias, cohort), memory[1], model.bias)
-    return Tagger(weights, model.bias + step), (slices, biases)
+    weights, of_weights = lazy_update(server, weights, state.of_weights, work.union, slope)
+    slope = -primitive.divide(total.bias, cohort)
+    step, of_bias = server.update(slope, state.of_bias, bias)
+    return ServerState(Tagger(weights, bias + step), of_weights, of_bias)
 
 
 def _denominators(keys, n, normalise):
