@@ -118,9 +118,10 @@ def cut_models(model: Model, spec: Spec, keys: Keyed) -> Model:
             return primitive.broadcast(leaf, clients)
         how = cuts[path]
         space = spaces[how.group]
-        slices = primitive.fed_select(_rows(leaf, how.axis, space), keys[how.group])
+        own = primitive.inside(keys[how.group], space)
+        slices = primitive.fed_select(_rows(leaf, how.axis, space), own)
         if how.fill:
-            padding = primitive.along_first(jnp.asarray(keys[how.group]) == space, slices.ndim)
+            padding = primitive.along_first(own == space, slices.ndim)
             slices = jnp.where(padding, how.fill, slices)
         return jax.vmap(partial(_unrows, axis=how.axis))(slices)
 
@@ -336,7 +337,7 @@ def _advance(state, data, lr, key, done, *, steps, cohort, server, setting):
     def one_round(state, t):
         model, memory = state
         sampling, rest = jax.random.split(jax.random.fold_in(key, t))
-        ids = jnp.sort(sample_clients(sampling, clients, cohort / clients))
+        ids = sample_clients(sampling, clients, cohort / clients)
         mean = _round(model, federation, random, structured, ids, rest, lr, setting)
         if server is None:
             return (jax.tree.map(jnp.add, model, mean), memory), None
