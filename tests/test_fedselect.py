@@ -523,6 +523,7 @@ def test_what_clients_change_equals_numpy(bag, m):
     clients = tags.group_clients(bag)
     x, y, count, who = tags.draw_round(clients, 0, 3, cohort=7, cap=11)
     own = tags.select_words(np.random.default_rng(0), clients.counts[who], m, None)
+    own[2] = 90  # this client selects nothing, and trains the biases only
     model = tags.Tagger(*(RNG.normal(size=s).astype(np.float32) for s in ((90, 6), (6,))))
     total, bias = np.zeros((90, 6)), np.zeros(6)
     for n in range(7):
@@ -559,6 +560,34 @@ def test_selecting_all_of_its_words_is_exact(bag):
         spread.append(jnp.zeros((90, 6)).at[work.union].set(change.weights, mode="drop"))
     assert (np.sort(work.keys[:, :90], 1) == np.arange(90)).all()
     assert furthest(*spread) <= 1e-6 < 1 < furthest(spread[0], 0 * spread[0])
+
+
+@pytest.mark.parametrize("normalise", primitive.NORMALISATIONS)
+def test_the_server_divides_each_word_by_those_who_selected_it(bag, normalise):
+    clients = tags.group_clients(bag)
+    x, y, count, who = tags.draw_round(clients, 5, 0, cohort=6, cap=20)
+    own = tags.select_words(np.random.default_rng(0), clients.counts[who], 20, None)
+    work = tags.pack_round(x, y, count, own, n=90, sizes=(64,))
+    server = optax.sgd(1.0)
+    start = tags.start_server(90, 6, server)
+    total = tags.client_changes(start.model, work, 1.0, sizes=(64,), batch=16)
+    below = np.bincount(own.ravel(), minlength=91)[:90] if normalise == "count" else np.full(90, 6)
+    assert len(set(below)) > 3 or normalise == "cohort"
+    truth = np.zeros((91, 6))
+    truth[work.union] = total.weights
+    state, _ = tags.tag_round(
+        start, clients, 0, seed=5, m=20, cohort=6, cap=20, server=server, normalise=normalise
+    )
+    truth = truth[:90] / np.maximum(below, 1)[:, None]
+    np.testing.assert_allclose(state.model.weights, truth, atol=1e-6)
+    np.testing.assert_allclose(state.model.bias, total.bias / 6, atol=1e-6)
+
+
+def test_first_step_of_adagrad_is_as_long_as_its_rate():
+    small = jnp.array([[0.01, -0.02, 0.0]])
+    server = tags.fed_adagrad(0.3)
+    step, _ = server.update(small, server.init(small), small)
+    np.testing.assert_allclose(step, [[-0.3, 0.3, 0]], rtol=1e-2)
 
 
 @pytest.mark.parametrize("server", [optax.sgd(0.2), tags.fed_adagrad(0.3)])
