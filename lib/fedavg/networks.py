@@ -44,17 +44,19 @@ class MnistCNN(eqx.Module):
     convolutions: tuple[Conv, ...]
     layers: tuple[Dense, ...]
 
-    def __init__(self, key: PRNGKeyArray, *, side: int = 28):
+    def __init__(self, key: PRNGKeyArray, *, side: int = 28, classes: int = 10):
         keys = jax.random.split(key, 4)
         self.convolutions = (Conv(keys[0], 1, 32), Conv(keys[1], 32, 64))
         flat = (side // 4) ** 2 * 64
-        self.layers = (Dense(keys[2], flat, 512), Dense(keys[3], 512, 10))
+        self.layers = (Dense(keys[2], flat, 512), Dense(keys[3], 512, classes))
 
-    def __call__(self, x: Shaped[Array | np.ndarray, "b side side"]) -> Float[Array, "b 10"]:
-        """Scores of the ten digits."""
+    def __call__(self, x: Shaped[Array | np.ndarray, "b side side"]) -> Float[Array, "b classes"]:
+        """Scores of the classes."""
         return self._scores(x, Conv.__call__)
 
-    def outside_loops(self, x: Shaped[Array | np.ndarray, "b side side"]) -> Float[Array, "b 10"]:
+    def outside_loops(
+        self, x: Shaped[Array | np.ndarray, "b side side"]
+    ) -> Float[Array, "b classes"]:
         """The same scores, by XLA's own convolution."""
         return self._scores(x, Conv.outside_loops)
 
