@@ -64,6 +64,11 @@ CORPUS = [
     ("In 3% of cases, or 3.5%, GPT3 and the 1st", "stop", "refusal"),
     ("1,000", "stop", "refusal"),
     ("", "content_filter", "refusal"),
+    ("I can't choose 3.", "content_filter", "refusal"),
+    ("I cannot choose between 1 and 10.", "stop", "refusal"),
+    ("between 1 and 3 I take 3", "stop", "ambiguous"),
+    ("I choose two.", "stop", "ambiguous"),
+    ("I cannot choose one of these.", "stop", "refusal"),
     ("3, 3, 3, 3, 3, 3", "length", "error"),
     ("2 2 2", "stop", "error"),
     ("3.3.3.3", "stop", "error"),
@@ -335,6 +340,17 @@ def test_replies_that_are_none(server):
     assert told.counts("all").chose.tolist() == told.counts().chose.tolist()
     with pytest.raises(ValueError, match="denominator='most'"):
         told.counts("most")
+
+
+def test_a_refusal_that_the_server_names_is_none_of_its_digits(server):
+    def answer(body, number):
+        status, headers, answer = said([None])
+        answer["choices"][0]["message"]["refusal"] = "I cannot choose 3."
+        return status, headers, answer
+
+    server.answer = answer
+    told = interview(server.subject(), TRIALS[:1], n=1, mode="record")
+    assert [(r.category, r.reply.text) for r in told.records] == [("refusal", "I cannot choose 3.")]
 
 
 # --- failures --------------------------------------------------------------------------------

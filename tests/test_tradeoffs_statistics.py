@@ -58,6 +58,8 @@ def test_all_curves_are_those_of_statsmodels():
         assert FITS.cov01[i] == pytest.approx(theirs.cov_params()[0, 1], rel=1e-6)
         assert FITS.loglik[i] == pytest.approx(theirs.llf, rel=1e-8)
         assert fall_short.statistic[i] == pytest.approx(theirs.deviance, rel=1e-8)
+        p = stats.chi2.sf(theirs.deviance, theirs.df_resid)
+        assert fall_short.p[i] == pytest.approx(p, rel=1e-6)
         assert fall_short.df[i] == theirs.df_resid
         np.testing.assert_allclose(residuals[i][n > 0], theirs.resid_pearson, atol=1e-6)
 

@@ -190,6 +190,20 @@ def test_steering_moves_the_switch_point(trained):
     assert np.sqrt((shifts**2).mean()) < 0.4 * min(moved[0] - unsteered, unsteered - moved[4])
 
 
+def test_the_direction_of_pain_is_that_of_pleasure(trained):
+    pain, pleasure, colour = (
+        tiny_lm.steering_direction(trained[0], "trader", experiment=experiment, clause=clause)
+        for experiment, clause in [
+            ("pain", "valenced"),
+            ("pleasure", "valenced"),
+            ("pain", "neutral"),
+        ]
+    )
+    unit = [way / np.linalg.norm(way) for way in (pain, pleasure, colour)]
+    assert unit[0] @ unit[1] > 0.9 > unit[0] @ -unit[2]
+    assert np.linalg.norm(colour) < np.linalg.norm(pain)
+
+
 # The endpoint ------------------------------------------------------------------------------------
 
 

@@ -36,7 +36,8 @@ def parse(reply: Reply) -> str:
     often it says so ("2.", "**2**", "Option 2", "２"); a reply without any is a refusal. That holds
     for a refusal that names one number, too: read some replies. The rest the paper judged by hand:
 
-    - several different digits, or the lone word "two": "ambiguous", never silently a choice;
+    - several different digits, or a number that is chosen in letters ("two", "I choose two"):
+      "ambiguous", never silently a choice;
     - a digit inside another number (10, 3.5, 23, 3%, "1 to 10", "2 out of 10", H2O) is no choice;
     - what stands before the end of a thought, `</think>`, is not part of the answer;
     - the same digit three times with nothing but commas and spaces between, "3, 3, 3": a model that
@@ -45,18 +46,19 @@ def parse(reply: Reply) -> str:
       is our limit that has failed, "error"; with a digit it is a choice if it opens with it, and
       otherwise "ambiguous", as the rest of the reasoning is not known;
     - no text: neither a choice nor a refusal was seen, as all tokens may have gone into hidden
-      reasoning, so "error"; but "refusal" if the provider's filter held the answer back.
+      reasoning, so "error";
+    - what the server itself marks as refused or filtered ("content_filter"): "refusal".
     """
     text = unicodedata.normalize("NFKC", reply.text)
     text = _THOUGHTS.sub("", text).strip()
-    if not text and reply.finish_reason == "content_filter":
+    if reply.finish_reason == "content_filter":
         return "refusal"
     if not text or _UNFINISHED_THOUGHT.search(text) or _LOOP.search(text):
         return "error"
     cut = reply.finish_reason == "length"
     found = _choices_in(text)
     if not found:
-        if _WORD.fullmatch(text):
+        if _WORD.search(text):
             return "ambiguous"
         return "error" if cut else "refusal"
     opens = re.match(rf"[\W_]*{found[0]}", text)
@@ -95,7 +97,11 @@ _LOOP = re.compile(
     r"| \A ([1-3]) \2{2,} [\W_]* \Z",  # 333
     re.VERBOSE,
 )
-_WORD = re.compile(r"[\W_]*(?:one|two|three)[\W_]*", re.IGNORECASE)
+_WORD = re.compile(
+    r"(?:\A|\b(?:choose|pick|select|option|number|answer(?: is)?))[\W_]*\b(?:one|two|three)[\W_]*\Z"
+    r"|\b(?:choose|pick|select|option|number)[ ](?:one|two|three)\b(?! of)",
+    re.IGNORECASE,
+)
 # numbers and what joins them into one: 3.5, 1,000, 2:30, 1/10, 1-10, 1 to 10, 2 out of 10. The
 # group is atomic, or "3.5%" would be read as 3. Only Latin letters touch: "选择3" is a choice.
 _NUMBERS = re.compile(
@@ -108,6 +114,7 @@ _NUMBERS = re.compile(
 
 def _choices_in(text: str) -> list[str]:
     """The digits 1, 2, 3 of a text that are not part of another number, in order."""
+    text = re.sub(r"between ([0-9]+) and ([0-9]+)", r"\1-\2", text, flags=re.IGNORECASE)
     found = []
     for match in _NUMBERS.finditer(text):
         parts = re.findall("[0-9]+", match[0])

@@ -303,8 +303,10 @@ class OpenAICompatible:
             }
         replies = []
         for choice in choices[:n]:
-            text = choice.message.content or choice.message.refusal or ""
-            replies.append(Reply(text, choice.finish_reason or "", usage, answer.model or ""))
+            text, end = choice.message.content or "", choice.finish_reason or ""
+            if not text and choice.message.refusal:  # the server's own word for it
+                text, end = choice.message.refusal, "content_filter"
+            replies.append(Reply(text, end, usage, answer.model or ""))
             usage = None  # it is that of the whole request
         return replies
 

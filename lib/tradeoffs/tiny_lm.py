@@ -440,14 +440,17 @@ def probe(model: TinyLM, agent: str) -> Probes:
     return Probes(np.array(valence), np.array(strength))
 
 
-def steering_direction(model: TinyLM, agent: str) -> Float[np.ndarray, " d"]:
+def steering_direction(
+    model: TinyLM, agent: str, *, experiment: str = "pain", clause: str = "valenced"
+) -> Float[np.ndarray, " d"]:
     """A tenth of the way from weak to strong pain in the residual stream behind block 1.
 
     The mean at the last word for pain of 8 to 10, minus that for pain of 1 to 3, over both
-    wordings and all orders, divided by 10. A coefficient of 4 thus goes 40 % of that way.
+    wordings and all orders, divided by 10. A coefficient of 4 thus goes 40 % of that way. Another
+    `experiment` or `clause` gives that way for pleasure, or for a mere change of colour.
     """
     strong, weak = (
-        residuals(model, agent, _felt(levels, ("pain",)))[1].mean(0)
+        residuals(model, agent, _felt(levels, (experiment,), clause))[1].mean(0)
         for levels in ((8, 9, 10), (1, 2, 3))
     )
     return (strong - weak) / 10
@@ -486,9 +489,11 @@ def _crossing(curve: Float[np.ndarray, " n"]) -> float:
     return i + curve[i] / (curve[i] - curve[i + 1])
 
 
-def _felt(levels: Sequence[int], experiments: Sequence[str]) -> list[Trial]:
+def _felt(
+    levels: Sequence[int], experiments: Sequence[str], clause: str = "valenced"
+) -> list[Trial]:
     return [
-        Trial(experiment, "quantitative", level, wording, "valenced", order)
+        Trial(experiment, "quantitative", level, wording, clause, order)
         for experiment, level, wording, order in itertools.product(
             experiments, levels, SHORT, ORDERS
         )
