@@ -175,3 +175,22 @@ def test_a_wrong_analysis_flips_a_verdict(run_mutated, name):
     right = json.loads(pinned.read_text(encoding="utf-8"))["claims"].splitlines()
     wrong = run_mutated("tradeoffs", code)["claims"].splitlines()
     assert {a.split()[0] for a, b in zip(right, wrong, strict=True) if a != b} >= must
+
+
+ALONE = """
+import os, socket
+os.environ.pop("OPENAI_API_KEY", None)
+right = socket.socket.connect
+def connect(self, address):
+    if isinstance(address, tuple) and address[0] != "127.0.0.1":
+        raise AssertionError(f"the chapter calls {address}")
+    return right(self, address)
+socket.socket.connect = connect
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("chapter-tradeoffs")
+def test_the_chapter_needs_no_key_and_talks_to_this_machine_only(run_mutated):
+    pinned = Path(__file__).parent / "reference" / "tradeoffs.smoke.json"
+    assert run_mutated("tradeoffs", ALONE) == json.loads(pinned.read_text(encoding="utf-8"))
