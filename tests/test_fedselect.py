@@ -689,3 +689,39 @@ def train_on_nothing(**options):
     documents = documents_of(corpus, vocab=9, topics=2)
     setting = dict(seed=0, rounds=1, m=2, cohort=2) | options
     return tags.train_tagger(tags.group_clients(documents), documents, **setting)
+
+
+# The chapter -------------------------------------------------------------------------------------
+
+WRONG_KERNELS = {
+    "divides by twice the cohort": """
+from lib.fedselect import primitive
+right = primitive.denominator
+primitive.denominator = lambda *a: 2 * right(*a)
+""",
+    "divides by those who selected a word": """
+from lib.fedselect import tags
+right = tags._denominators
+tags._denominators = lambda keys, n, normalise: right(keys, n, "count")
+""",
+    "serves the slice of the next key": """
+from lib.fedselect import keys, submodels
+right = submodels.random_keys
+submodels.random_keys = lambda key, ids, space, m, **k: right(key, ids, space, m, **k) * 0
+""",
+}
+FLIPPED = {  # the claims that must not survive, at least
+    "divides by twice the cohort": {"S1"},
+    "divides by those who selected a word": {"S1"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("chapter-fedselect")
+@pytest.mark.parametrize("name", FLIPPED)
+def test_a_wrong_kernel_flips_a_verdict(run_mutated, name):
+    pinned = Path(__file__).parent / "reference" / "fedselect.smoke.json"
+    right = json.loads(pinned.read_text(encoding="utf-8"))["claims"].splitlines()
+    wrong = run_mutated("fedselect", WRONG_KERNELS[name])["claims"].splitlines()
+    flipped = {a.split()[0] for a, b in zip(right, wrong, strict=True) if a != b}
+    assert flipped >= FLIPPED[name]

@@ -92,7 +92,7 @@ def commits(scale: str) -> BagData:
     )
 
 
-def read_commits(path: Path) -> BagData:
+def read_commits(path: str | Path) -> BagData:
     """Read a file that `build_commits` wrote; authors have no names but "author <number>".
 
     Raises ValueError if it is not such a file.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from lib.datasets import store
+from lib.datasets.registry import REGISTRY
 from lib.scale import check
 
 T = TypeVar("T")
@@ -59,8 +60,11 @@ def real_or_embedded(
 
 
 def _banner(name: str, instead: str, reason: str) -> Banner:
+    how = f"To get the real data: .venv/bin/python -m lib.datasets get {name}."
+    if not any(file.urls for file in REGISTRY[name].values()):
+        how = "The real data cannot be downloaded; the page Rerun says how to come by them."
     return Banner(
         f"The dataset {name} is replaced by {instead}. What follows shows how things work; it "
-        f"neither confirms nor refutes numbers of the paper, which belong to {name}. To get the "
-        f"real data: .venv/bin/python -m lib.datasets get {name}. Reason: {reason}."
+        f"neither confirms nor refutes numbers of the paper, which belong to {name}. {how} "
+        f"Reason: {reason}."
     )
