@@ -10,14 +10,25 @@ from functools import partial
 import jax
 import numpy as np
 import optax
-from select_task import BATCH, CAP, COHORT, RATE, SEED, M, load, rounds, without_unselected
+from select_task import (
+    BATCH,
+    CAP,
+    COHORT,
+    RATE,
+    SEED,
+    M,
+    digest,
+    load,
+    rounds,
+    without_unselected,
+)
 from worker import Meter
 
 from lib.fedselect import tags
 
 clients, test = load()
 server = tags.fed_adagrad(RATE)
-n, t, bags = test.n, test.tags.shape[1], test.bags
+n, t = test.n, test.tags.shape[1]
 
 
 def select():
@@ -54,10 +65,10 @@ learned = {"select": select, "broadcast": broadcast}[sys.argv[2]]()
 model = None
 
 
-def recall():
-    return tags.recall_at(tags.tag_scores(model, bags), test.tags)
+def told():
+    return digest(*model, test)
 
 
 meter = Meter("jax")
-while meter.again(recall):
+while meter.again(told):
     model = jax.block_until_ready(next(learned))

@@ -8,13 +8,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
-from select_task import BATCH, CAP, COHORT, RATE, load, rounds, without_unselected
+from select_task import BATCH, CAP, COHORT, RATE, digest, load, rounds, without_unselected
 from worker import Meter
 
-from lib.fedselect import tags
-
 clients, test = load()
-n, t, bags = test.n, test.tags.shape[1], test.bags
+n, t = test.n, test.tags.shape[1]
 model = jnp.zeros((n, t)), jnp.zeros(t)
 memory = jax.tree.map(jnp.zeros_like, model)
 
@@ -55,12 +53,12 @@ assert CAP % BATCH == 0  # the slices above must not run over the end
 tasks = rounds(clients)
 
 
-def recall():
-    return tags.recall_at(tags.tag_scores(tags.Tagger(*model), bags), test.tags)
+def told():
+    return digest(*model, test)
 
 
 meter = Meter("jax")
-while meter.again(recall):
+while meter.again(told):
     x, y, documents, keys = next(tasks)
     model, memory = one_round(model, memory, without_unselected(x, keys, n), y, documents)
     jax.block_until_ready(model)

@@ -38,3 +38,10 @@ def rounds(clients):
 def without_unselected(x, keys, n):
     """The documents with n in place of each word that their client did not select."""
     return np.where(local_ids(x, keys, n) < keys.shape[1], x, n).astype(np.int32)
+
+
+def digest(weights, bias, test) -> str:
+    """The logistic loss on the test documents, summed over tags: finer than any count of hits."""
+    scores = test.bags @ np.asarray(weights) + np.asarray(bias)
+    loss = np.logaddexp(0, np.where(test.tags, -scores, scores)).sum(1).mean(dtype=float)
+    return f"{loss:.4g}"
