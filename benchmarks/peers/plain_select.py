@@ -9,17 +9,15 @@ import sys
 import numpy as np
 from scipy import sparse
 from scipy.special import expit
-from select_task import BATCH, RATE, load, rounds
+from select_task import BATCH, RATE, digest, load, rounds
 from worker import Meter
-
-from lib.fedselect import tags
 
 slices = sys.argv[2] == "slices"
 clients, test = load()
 n, t = test.n, test.tags.shape[1]
 weights, bias = np.zeros((n, t), np.float32), np.zeros(t, np.float32)
 squares, bias_squares = np.zeros_like(weights), np.zeros_like(bias)
-bags, tasks = test.bags, rounds(clients)
+tasks = rounds(clients)
 
 
 def train(x, y, w, b):
@@ -56,5 +54,5 @@ def one_round():
 
 
 meter = Meter("scipy")
-while meter.again(lambda: tags.recall_at(bags @ weights + bias, test.tags)):
+while meter.again(lambda: digest(weights, bias, test)):
     one_round()

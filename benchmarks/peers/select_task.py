@@ -7,8 +7,10 @@ import numpy as np
 from scipy import sparse
 
 from lib.fedselect import tags
+from lib.fedselect.keys import local_ids
 
 M, SEED, RATE, BATCH = 1_000, 0, 0.3, 16
+COHORT, CAP = 50, 128
 
 
 def load() -> tuple[tags.Clients, tags.Documents]:
@@ -27,7 +29,19 @@ def rounds(clients):
     """Documents and keys of one round after the other, as this book draws them."""
     done = 0
     while True:
-        x, y, count, who = tags.draw_round(clients, SEED, done, cohort=50, cap=128)
+        x, y, count, who = tags.draw_round(clients, SEED, done, cohort=COHORT, cap=CAP)
         rng = np.random.default_rng((SEED, done, 1))
         yield x, y, count, tags.select_words(rng, clients.counts[who], M, None)
         done += 1
+
+
+def without_unselected(x, keys, n):
+    """The documents with n in place of each word that their client did not select."""
+    return np.where(local_ids(x, keys, n) < keys.shape[1], x, n).astype(np.int32)
+
+
+def digest(weights, bias, test) -> str:
+    """The logistic loss on the test documents, summed over tags: finer than any count of hits."""
+    scores = test.bags @ np.asarray(weights) + np.asarray(bias)
+    loss = np.logaddexp(0, np.where(test.tags, -scores, scores)).sum(1).mean(dtype=float)
+    return f"{loss:.4g}"

@@ -81,27 +81,6 @@ class TagHistory(NamedTuple):
     distinct: Integer[np.ndarray, " R"]  # how many different ones these were
 
 
-def split_clients(
-    author: Integer[np.ndarray, " D"], *, seed: int, fewest: int = 5, held_out: float = 0.2
-) -> tuple[Integer[np.ndarray, " K"], Integer[np.ndarray, " H"]]:
-    """Authors to train with, of `fewest` documents or more, and authors held out for the test.
-
-    A share `held_out` of all authors is drawn first, whatever they wrote.
-
-    Raises ValueError if either part is empty.
-    """
-    names, written = np.unique(author, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    test, rest = np.split(order, [round(held_out * len(names))])
-    train = rest[written[rest] >= fewest]
-    if not len(train) or not len(test):
-        raise ValueError(
-            f"fewest={fewest} and held_out={held_out} leave {len(train)} authors to train with and "
-            f"{len(test)} for the test: change them"
-        )
-    return np.sort(names[train]), np.sort(names[test])
-
-
 def most_frequent(
     tokens: Integer[np.ndarray, " W"],
     token_ptr: Integer[np.ndarray, " D_plus_1"],
