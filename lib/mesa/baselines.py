@@ -181,9 +181,7 @@ def kernel_regression(s: States, scale: Number) -> States:
     return jax.nn.softmax(scores, -1, where=seen) @ s
 
 
-def fit_kernel(
-    s: Float[Array, "B T1 n"], scales: tuple[float, ...] = KERNEL_SCALES
-) -> float:
+def fit_kernel(s: Float[Array, "B T1 n"], scales: tuple[float, ...] = KERNEL_SCALES) -> float:
     """The scale of the grid with which kernel regression errs least."""
     return min(scales, key=lambda scale: float(_kernel_error(s, scale)))
 

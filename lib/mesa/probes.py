@@ -130,7 +130,7 @@ def products(
 
 
 def compress(matrices: Float[Array, "*heads D D"], block: int) -> Float[Array, "*heads D D"]:
-    """Each block becomes the mean of its diagonal times I: CompressedAlg, 16 numbers for 1600.
+    """Each block becomes the mean of its diagonal times I: CompressedAlg, one number a block.
 
     `block` is n_s. Raises ValueError if it does not divide D.
     """

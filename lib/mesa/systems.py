@@ -145,12 +145,12 @@ def few_shot(
     return FewShot(jnp.stack([x, y], 3).reshape(batch, -1, n), w)
 
 
-def constructed_tokens(s: Float[Array, "B T n"]) -> Float[Array, "B T 4n"]:
+def constructed_tokens(s: Float[Array, "B T n"]) -> Float[Array, "B T 4*n"]:
     """Tokens e_t = (0, s_t, s_t, s_{t-1}) with s_0 = 0: Fig. 9. The prediction replaces the 0."""
     return jnp.concatenate([jnp.zeros_like(s), s, s, previous(s)], -1)
 
 
-def stacked_tokens(s: Float[Array, "B T n"], k: int) -> Float[Array, "B T kn"]:
+def stacked_tokens(s: Float[Array, "B T n"], k: int) -> Float[Array, "B T k*n"]:
     """Each state with the k - 1 before it, latest first: what bound tokens know; zeros before s_1.
 
     Raises ValueError if `k` < 1.
