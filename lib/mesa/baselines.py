@@ -144,9 +144,10 @@ def fit_polynomial(
     s = np.asarray(s, np.float64)
     x = polynomial_features(s[:, :-1], degree, mean=mean).reshape(degree + 1, -1).T
     y = s[:, 1:].reshape(-1)
-    largest = np.abs(x / np.quantile(np.abs(x), 0.9, axis=0)).max(1)
+    size = np.sqrt(np.square(x).mean(0))
     if clip is None:
-        return np.linalg.lstsq(x / largest.max(), y, rcond=None)[0] / largest.max()
+        return np.linalg.lstsq(x / size, y, rcond=None)[0] / size
+    largest = np.abs(x / size).max(1)
     # in a basis that is orthonormal on rows of ordinary size, small normal equations are accurate
     ordinary = largest <= np.quantile(largest, ORDINARY)
     basis = np.linalg.inv(np.linalg.qr(x[ordinary], "r"))

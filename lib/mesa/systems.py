@@ -150,7 +150,7 @@ def constructed_tokens(s: Float[Array, "B T n"]) -> Float[Array, "B T 4*n"]:
     return jnp.concatenate([jnp.zeros_like(s), s, s, previous(s)], -1)
 
 
-def stacked_tokens(s: Float[Array, "B T n"], k: int) -> Float[Array, "B T k*n"]:
+def stacked_tokens(s: Float[Array, "B T n"], k: int) -> Float[Array, "B T kn"]:
     """Each state with the k - 1 before it, latest first: what bound tokens know; zeros before s_1.
 
     Raises ValueError if `k` < 1.
