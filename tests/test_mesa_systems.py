@@ -71,9 +71,9 @@ def test_haar_in_few_dimensions(n):
         assert stats.kstest(angle / (2 * np.pi) + 0.5, "uniform").pvalue > 1e-4
 
 
-@pytest.mark.parametrize("sigma", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("sigma", [0.0, 0.3])
 def test_rotations_move_as_they_should(sigma):
-    s, w = map(np.asarray, draw(systems.linear, 4096, n=3, sigma_h=sigma))
+    s, w = map(np.asarray, draw(systems.linear, 2048, n=3, sigma_h=sigma))
     noise = s[:, 1:] - np.einsum("bij,btj->bti", w, s[:, :-1])
     np.testing.assert_allclose(noise.std(), sigma, rtol=0.01, atol=1e-6)
     # |s_t|^2 / n = 1 + (t - 1) sigma^2 on average
@@ -271,8 +271,8 @@ def test_depth_helps_and_least_squares_is_best(rotations):
 def test_step_on_diagonal_systems_equals_monte_carlo(d, steps, gauss):
     rng, f_y, f_f = np.random.default_rng(2), 0.0, 0.0
     for _ in range(2):
-        first = rng.normal(size=(2500, d)) if gauss else np.ones((2500, d))
-        phases = rng.uniform(0, 2 * np.pi, (2500, 1, d))
+        first = rng.normal(size=(1500, d)) if gauss else np.ones((1500, d))
+        phases = rng.uniform(0, 2 * np.pi, (1500, 1, d))
         x = np.exp(1j * phases * np.arange(steps)[:, None]) * first[:, None]
         t = np.arange(1, steps - 1)
         scores = x[:, t] @ x[:, : steps - 2].conj().mT * (t[:, None] > np.arange(steps - 2))

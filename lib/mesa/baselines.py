@@ -42,7 +42,7 @@ def oracle(s: States, w: Float[Array, "B n n"], teacher: Teacher | None = None) 
 
 
 def ridge(s: States, lam: Number, *, features: Float[Array, "B T d"] | None = None) -> States:
-    """Least squares on all transitions seen so far, at every t: the optimum of equation (4).
+    """Least squares on all transitions seen so far, at every t.
 
     Phi_t minimises 1/2 sum_{i<t} |s_{i+1} - Phi x_i|^2 + |Phi|^2 / (2 lam), f_t = Phi_t x_t, where
     x is s, or `features` of it: a teacher's outputs, or stacked states. `lam` is the variance that
@@ -58,7 +58,7 @@ def ridge(s: States, lam: Number, *, features: Float[Array, "B T d"] | None = No
 def preconditioned(s: States, lam: Number) -> States:
     """(S S' + I / lam)^-1 s_t with S = [s_1 .. s_{t-1}]: the inputs that one step of GD needs.
 
-    Section 1.5. Raises ValueError if `lam` is not positive.
+    Proposition 2 approaches them. Raises ValueError if `lam` is not positive.
     """
     return recursive_least_squares(previous(s), s, s, lam).solved
 

@@ -1,6 +1,6 @@
 """What a trained network computes: linear probes of its activations, and products of its weights.
 
-Sections 2 and 3 of von Oswald et al., arXiv 2309.05858v2. A head with matrices W_q, W_k, W_v, P
+As in von Oswald et al., arXiv 2309.05858v2. A head with matrices W_q, W_k, W_v, P
 acts through two products only: W_k' W_q, by which the token of time i meets that of time t, and
 P W_v, which says what it adds. Tokens consist of blocks, each as long as a state.
 """

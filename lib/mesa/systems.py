@@ -1,8 +1,8 @@
 """Sequences to predict: dynamical systems, one a sequence, and few-shot regression tasks.
 
-Section 2 and appendix E of von Oswald et al., arXiv 2309.05858v2. Index 0 of the time axis is the
-paper's s_1: of T + 1 states, the first T are inputs and the last T what they should predict. The
-paper does not say how large the noise is; sigma_h = 0.1 agrees with its figures.
+The tasks of von Oswald et al., arXiv 2309.05858v2, those of its appendix E too. Index 0 of the time
+axis is the paper's s_1: of T + 1 states, the first T are inputs and the last T what they should
+predict. The paper does not say how large the noise is; sigma_h = 0.1 agrees with its figures.
 """
 
 from __future__ import annotations
