@@ -29,6 +29,7 @@ Values = Float[Array | np.ndarray, "N T dv"]
 Strengths = Float[Array | np.ndarray, " N"]  # lam: how weakly each regression is regularised
 Forgetting = Float[Array | np.ndarray, "N T"]  # gamma, in (0, 1]
 BLOCK = 64  # times that see each other one by one; earlier ones come as a sum
+LONG = 64  # da from which R_t is too large to go through it for each key
 
 einsum = partial(jnp.einsum, precision="highest")  # a GPU would round products to 10 bits
 
@@ -51,7 +52,7 @@ def mesa(
     lam: Strengths,
     gamma: Forgetting | None = None,
     *,
-    chunk: int = 16,
+    chunk: int | None = None,
     refine: int = 0,
 ) -> Float[Array, "N T dv"]:
     """Answer each query with the ridge regression of the values so far on their keys.
@@ -60,17 +61,17 @@ def mesa(
     `gamma` are forget factors as in App. C: step t multiplies all that came before by gamma_t, the
     regulariser 1 / lam included, which in MesaNet (arXiv 2506.05233) stays.
 
-    `chunk` times are eliminated together: it changes the speed, not the result. Float32 loses
-    digits as lam |k|^2 grows, and with `gamma` as lam / (gamma_1 .. gamma_T) does: 3 or 4 are left
-    at 100, few at 10,000. Each step of `refine` wins some back, for as much work again.
-    Gradients come in reverse mode, by the implicit function theorem: `_implicit_gradients`.
+    `chunk` keys are taken in together, see `innovations`: it changes the speed, not the result.
+    Float32 loses digits as lam |k|^2 grows, and with `gamma` as lam / (gamma_1 .. gamma_T) does.
+    One step of `refine` wins back what a solver with H_t itself would have, for half as much work
+    again. Gradients come in reverse mode only, by the implicit function theorem.
 
     Raises ValueError if shapes do not fit, `chunk` < 1, `refine` < 0, and if lam <= 0 or gamma is
     outside (0, 1], unless jit hides their values.
     """
     check(q, k, v, lam, gamma)
-    if chunk < 1:
-        raise ValueError(f"chunk={chunk} must be at least 1: how many times to solve together")
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk={chunk} must be at least 1: how many keys to take in together")
     if refine < 0:
         raise ValueError(f"refine={refine} must be at least 0: how often to refine the solution")
     q, k, v, lam = map(jnp.asarray, (q, k, v, lam))
@@ -79,14 +80,16 @@ def mesa(
     return implicit(Innovations(chunk, refine), q, k, v, lam)
 
 
-def innovations(k: Keys, lam: Strengths, *, chunk: int = 16) -> Float[Array, "N T da"]:
+def innovations(k: Keys, lam: Strengths, *, chunk: int | None = None) -> Float[Array, "N T da"]:
     """What each key adds to those before it: e_t = R_{t-1} k_t / sqrt(1 + k_t . R_{t-1} k_t).
 
     Sherman and Morrison's formula says R_t = R_{t-1} - e_t e_t^T. The e of a chunk with keys K
     solve one triangular system: with Y = K R and the Cholesky factor I + Y K^T = L L^T they are
-    the rows of L^-1 Y.
+    the rows of L^-1 Y. By default chunks have 1 key, or 16 if da is at least LONG: then it pays
+    to go through R less often.
     """
     k, lam = jnp.asarray(k), jnp.asarray(lam)
+    chunk = chunk or (16 if k.shape[2] >= LONG else 1)
     start = lam[:, None, None] * jnp.eye(k.shape[2], dtype=k.dtype)[None]
     unit = jnp.broadcast_to(jnp.eye(chunk, dtype=k.dtype), (len(k), chunk, chunk))
 
@@ -176,7 +179,7 @@ def mesa_decode_step(
 class Innovations(NamedTuple):
     """How to get R_t x_t for all t: by innovations, found once for a layer and its gradients."""
 
-    chunk: int
+    chunk: int | None
     refine: int
 
     def prepare(self, k, lam):
@@ -285,7 +288,7 @@ def check(q, k, v, lam=None, gamma=None):
         )
     if np.ndim(v) != 3 or np.shape(v)[:2] != np.shape(k)[:2]:
         raise ValueError(
-            f"v has shape {np.shape(v)}: for k of shape {np.shape(k)} give (N, T, dv), N and T alike"
+            f"v has shape {np.shape(v)}, k {np.shape(k)}: v must be (N, T, dv), N and T as in k"
         )
     if lam is not None and np.shape(lam) != np.shape(k)[:1]:
         raise ValueError(f"lam has shape {np.shape(lam)}: give one for each of N = {len(k)} heads")
