@@ -1,1 +1,1 @@
-"""In-context learning as mesa-optimisation: von Oswald et al., arXiv 2309.05858v2."""
+"""Mesa-optimisation in Transformers: von Oswald et al. (2024), arXiv 2309.05858v2."""
