@@ -702,15 +702,25 @@ from lib.fedselect import tags
 right = tags._denominators
 tags._denominators = lambda keys, n, normalise: right(keys, n, "count")
 """,
-    "serves the slice of the next key": """
-from lib.fedselect import keys, submodels
-right = submodels.random_keys
-submodels.random_keys = lambda key, ids, space, m, **k: right(key, ids, space, m, **k) * 0
+    "serves slices in the wrong order, counts one weight too many": """
+from lib import fedselect
+from lib.fedselect import submodels
+right, sized = fedselect.fed_select, submodels.submodel_size
+fedselect.fed_select = lambda x, keys, *a, **k: right(x, keys[:, ::-1], *a, **k)
+submodels.submodel_size = lambda *a: sized(*a) + 1
+fedselect.submodel_size = submodels.submodel_size
+""",
+    "ignores how to divide": """
+from lib.fedselect import primitive
+right = primitive.denominator
+primitive.denominator = lambda *a: right(*a[:3], "cohort")
 """,
 }
 FLIPPED = {  # the claims that must not survive, at least
     "divides by twice the cohort": {"S1"},
     "divides by those who selected a word": {"S1"},
+    "serves slices in the wrong order, counts one weight too many": {"S1", "S10"},
+    "ignores how to divide": {"B1"},
 }
 
 

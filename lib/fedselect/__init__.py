@@ -2,6 +2,7 @@
 
 from lib.fedselect.keys import (
     distinct,
+    local_ids,
     random_global,
     random_local,
     random_top,
@@ -60,6 +61,7 @@ __all__ = [
     "fed_select",
     "group_clients",
     "ledger",
+    "local_ids",
     "merge_keys",
     "merge_psi",
     "most_frequent",
