@@ -1,6 +1,8 @@
 """Federated Select against plain NumPy, the paper's arithmetic, FedAvg, and its own identities."""
 
+import json
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
