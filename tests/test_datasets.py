@@ -230,7 +230,9 @@ def test_registry_is_complete():
 
 
 @pytest.mark.parametrize(
-    "load", ["mnist", "cifar10", "shakespeare", "emnist", "stackoverflow", "commits"], ids=str
+    "load",
+    ["mnist", "cifar10", "shakespeare", "wikitext2", "emnist", "stackoverflow", "commits"],
+    ids=str,
 )
 def test_smoke_looks_at_nothing(load, monkeypatch, tmp_path):
     monkeypatch.setenv(store.FOLDER, str(tmp_path / "nowhere"))
@@ -371,6 +373,19 @@ def test_help_topics_stand_in_for_shakespeare():
     data = datasets.shakespeare("smoke")
     assert len(data.names) == len(data.train) == len(data.test) >= 70
     assert min(map(len, data.train)) > 0 and min(map(len, data.test)) > 0
+
+
+def test_help_topics_stand_in_for_wikitext():
+    from pydoc_data.topics import topics
+
+    data = datasets.wikitext2("smoke")
+    train, test = bytes(data.train).decode(), bytes(data.test).decode()
+    assert data.train.dtype == data.test.dtype == np.uint8
+    assert len(train) + len(test) == sum(map(len, topics.values()))
+    sides = np.array([[said in train, said in test] for said in topics.values()])
+    assert sides.any(1).all() and sides[:, 1].sum() >= len(topics) // 5
+    assert sides.all(1).sum() <= 2, "on both sides: if and else alone, which share one text"
+    assert "every fifth topic" in str(data.banner)
 
 
 def test_words_by_hand():
@@ -809,6 +824,17 @@ def test_real_shakespeare_is_close_to_the_papers(monkeypatch):
     assert list(found) == [1203, 3_323_601, 841_552]  # the file is pinned, so these are, too
     assert bytes(data.train[data.names.index("hamlet: HAMLET")]).startswith(b"A little more than")
     assert not any(name.startswith("allswell") for name in data.names)
+
+
+@real
+def test_real_wikitext(monkeypatch):
+    monkeypatch.setenv(store.FOLDER, DATA)
+    data = datasets.wikitext2("paper")
+    assert data.source == "real" and data.banner is None
+    said = [bytes(part).decode() for part in (data.train, data.test)]
+    # as published: Merity et al. (2017), Table 1, where the end of a line is a word, too
+    words = [len(part.split()) + part.count("\n") for part in said]
+    assert words == [217_646, 245_569]
 
 
 @real

@@ -22,12 +22,14 @@ from lib.datasets.images import ImageData, cifar10, mnist
 from lib.datasets.registry import ABOUT, REGISTRY, File
 from lib.datasets.store import ChecksumError, DatasetUnavailable, fetch, state
 from lib.datasets.text import (
+    RunningText,
     Sequences,
     TextData,
     WordData,
     alphabet,
     encode_sequences,
     shakespeare,
+    wikitext2,
     words,
 )
 
@@ -42,6 +44,7 @@ __all__ = [
     "File",
     "ImageData",
     "PostData",
+    "RunningText",
     "Sequences",
     "TextData",
     "WordData",
@@ -60,5 +63,6 @@ __all__ = [
     "split_authors",
     "stackoverflow",
     "state",
+    "wikitext2",
     "words",
 ]

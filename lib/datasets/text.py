@@ -1,4 +1,4 @@
-"""Text by author: Shakespeare by speaking role, or Python's help texts by topic."""
+"""Text by author, Shakespeare by speaking role, and running text, WikiText-2; or Python's help."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ class TextData(NamedTuple):
     names: list[str]
     train: list[UInt8[np.ndarray, " n"]]
     test: list[UInt8[np.ndarray, " m"]]
+    source: str  # "real" or "embedded"
+    banner: Banner | None
+
+
+class RunningText(NamedTuple):
+    """One text to train on and another to test on, in bytes."""
+
+    train: UInt8[np.ndarray, " n"]
+    test: UInt8[np.ndarray, " m"]
     source: str  # "real" or "embedded"
     banner: Banner | None
 
@@ -68,6 +77,37 @@ def shakespeare(scale: str) -> TextData:
         embedded=help_topics,
         instead="the help texts that come with Python, one client per topic",
     )
+
+
+def wikitext2(scale: str) -> RunningText:
+    """WikiText-2 in small: articles of Wikipedia, its validation text to train on, its test text.
+
+    Merity et al. (2017). Rare words are <unk>, as published; the large training text is left out.
+    Embedded: Python's help texts, which each release of Python has its own of.
+    Raises DatasetUnavailable at paper scale, ChecksumError for a damaged local file.
+    """
+    return real_or_embedded(
+        "wikitext2",
+        ["valid.txt", "test.txt"],
+        scale,
+        real=lambda *paths: RunningText(*map(_bytes_of, paths), "real", None),
+        embedded=help_text,
+        instead="the help texts that come with Python, every fifth topic to test on",
+    )
+
+
+def help_text(banner: Banner) -> RunningText:
+    """Python's help texts in the order of their topics, every fifth topic to test on."""
+    from pydoc_data.topics import topics
+
+    names = sorted(topics)
+    parts = [[name for i, name in enumerate(names) if (i % 5 == 0) == tested] for tested in (0, 1)]
+    texts = ("".join(topics[name] for name in part).encode() for part in parts)
+    return RunningText(*(np.frombuffer(text, np.uint8) for text in texts), "embedded", banner)
+
+
+def _bytes_of(path: Path) -> UInt8[np.ndarray, " n"]:
+    return np.frombuffer(path.read_bytes(), np.uint8)
 
 
 def help_topics(banner: Banner) -> TextData:
