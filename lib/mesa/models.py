@@ -209,8 +209,7 @@ class Attention(eqx.Module):
         raise NotImplementedError
 
     def _project(self, e):
-        # one product instead of three: the tokens are read once
-        q, k, v = einsum("btd,xhkd->xbhtk", e, jnp.stack([self.w_q, self.w_k, self.w_v]))
+        q, k, v = (einsum("btd,hkd->bhtk", e, w) for w in (self.w_q, self.w_k, self.w_v))
         if self.positions is not None:
             to_q, to_k = self.positions(e.shape[1])
             q, k = q + to_q[None], k + to_k[None]
