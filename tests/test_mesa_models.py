@@ -51,16 +51,14 @@ def test_proposition_2_is_a_polynomial_with_the_roots_of_its_steps(s):
     np.testing.assert_allclose(f, baselines.polynomial(s, coefficients), atol=2e-5)
 
 
-@pytest.mark.parametrize("refine", [0, 1])
-def test_a_mesa_layer_on_bound_tokens_is_ridge_regression(s, refine):
-    def block(place):  # a head that reads one of the four blocks
-        return jnp.eye(16)[None, 4 * place : 4 * place + 4]
+def test_mesa_heads_on_bound_tokens_are_ridge_regressions(s):
+    def block(place):  # two heads that read the same of the four blocks
+        return jnp.tile(jnp.eye(16)[None, 4 * place : 4 * place + 4], (2, 1, 1))
 
-    layer = models.MesaAttention(
-        block(1), block(3), block(2), block(0).mT, log_lam=jnp.log(jnp.array([7.0])), refine=refine
-    )
+    log_lam = jnp.log(jnp.array([7.0, 0.1]))
+    layer = models.MesaAttention(block(1), block(3), block(2), block(0).mT, log_lam=log_lam)
     f = predict(models.ConstructedTransformer((layer,), None), s)
-    np.testing.assert_allclose(f, baselines.ridge(s, 7.0), atol=1e-4)
+    np.testing.assert_allclose(f, baselines.ridge(s, 7.0) + baselines.ridge(s, 0.1), atol=1e-4)
 
 
 # Layers ------------------------------------------------------------------------------------------

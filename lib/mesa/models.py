@@ -236,11 +236,10 @@ class MesaAttention(Attention):
     """o_t = Phi_t q_t, the ridge regression of values on keys so far: see `layer.mesa`."""
 
     log_lam: Float[Array, " heads"] = eqx.field(kw_only=True)
-    refine: int = eqx.field(static=True, kw_only=True, default=0)
 
     def mix(self, q: Heads, k: Heads, v: Float[Array, "N T dv"]) -> Float[Array, "N T dv"]:
         lam = jnp.tile(jnp.exp(self.log_lam), len(q) // len(self.log_lam))
-        return mesa(q, k, v, lam, refine=self.refine)
+        return mesa(q, k, v, lam)
 
 
 KINDS = {"linear": LinearAttention, "softmax": SoftmaxAttention, "mesa": MesaAttention}
