@@ -661,7 +661,7 @@ def test_authors_are_held_out():
     assert len(everyone.authors) == len(data.names) - len(data.names) // 5
     assert len(everyone.test) + sum(map(len, everyone.train)) == len(data.author)
     for wrong in ({"held_out": 0.0}, {"held_out": 1.0}, {"least": 10**6}):
-        with pytest.raises(ValueError, match="change one of them"):
+        with pytest.raises(ValueError, match="take a longer history"):
             datasets.split_authors(data, 0, **wrong)
 
 
