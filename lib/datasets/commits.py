@@ -154,8 +154,8 @@ def split_authors(
     authors = np.sort(order[cut:][sizes[order[cut:]] >= least])
     if not 0 < cut < len(order) or not len(authors):
         raise ValueError(
-            f"data has {len(data.names)} authors: held_out={held_out} and least={least} leave {cut} "
-            f"of them to test and {len(authors)} to train; take a longer history, or merge several"
+            f"data has {len(data.names)} authors: held_out={held_out} and least={least} leave "
+            f"{cut} to test and {len(authors)} to train; take a longer history, or merge several"
         )
     test = np.flatnonzero(np.isin(data.author, order[:cut]))
     if len(test) > most_test:
