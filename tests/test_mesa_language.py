@@ -79,7 +79,7 @@ def by_loops(layer: Layer, x: np.ndarray, nu: int) -> np.ndarray:
     return x + np.maximum(normal(x) @ up, 0) @ down
 
 
-@pytest.mark.parametrize("kind, nu", [("linear", 2), ("mesa", 0), ("mesa", 1), ("softmax", 0)])
+@pytest.mark.parametrize("kind, nu", [("linear", 2), ("mesa", 1), ("softmax", 0)])
 def test_a_layer_equals_loops(kind, nu):
     options = {"shift": True, "mlp": True, "nu": nu, "width": 16, "heads": 2, "depth": 1}
     layer = Layer(jax.random.key(0), kind, **options)
@@ -94,7 +94,7 @@ def test_a_layer_equals_loops(kind, nu):
 # The model ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["mesa", "softmax", "four layers"])
 def test_no_byte_is_seen_before_it_is_predicted(name):
     windows = np.random.default_rng(0).integers(0, 256, (3, 25))
     changed, at = windows.copy(), 11
@@ -106,27 +106,15 @@ def test_no_byte_is_seen_before_it_is_predicted(name):
     assert before.shape == (3, 24) and abs(before.mean() - np.log(256)) < 0.05
 
 
-@pytest.mark.parametrize("kind", ["linear", "softmax"])  # and the mesa-layer below
-def test_a_short_training_beats_the_frequencies_of_bytes(kind, text):
-    trained = language.train(
-        jax.random.key(1), model(kind, width=32, length=64), text.train, steps=100, batch=16
-    )
-    known = entropy(np.bincount(text.train, minlength=256))
-    losses = language.text_losses(trained.model, text.test, windows=128)
-    assert losses.mean() < known - 0.2
-    assert losses.mean() > 1, "what is to be predicted must not be seen"
-    assert trained.losses.shape == (100,) and abs(trained.losses[0] - np.log(256)) < 0.05
-
-
-def test_training_is_adamw_with_a_schedule(text, monkeypatch):
-    monkeypatch.setattr(language, "BLOCK", 3)
-    start, steps = model("softmax"), 6
-    trained = language.train(jax.random.key(2), start, text.train, steps=steps, batch=4, rate=0.02)
-    starts = jax.random.randint(jax.random.key(2), (steps, 4), 0, len(text.train) - 24)
-    wave = optax.warmup_cosine_decay_schedule(0.0, 0.02, 1, steps)
+def test_training_is_adamw_with_a_schedule_and_learns(text):
+    """Step by step as optax does it, past the end of a block; then better than a table of bytes."""
+    start, steps, seen = model("softmax", width=32, length=64), 100, language.BLOCK + 5
+    key = jax.random.key(1)
+    trained = language.train(key, start, text.train, steps=steps, batch=16, rate=0.01)
+    rates = optax.warmup_cosine_decay_schedule(0.0, 0.01, 10, steps)
     optimiser = optax.chain(
         optax.clip_by_global_norm(1.0),
-        optax.adamw(lambda count: wave(count + 1), 0.9, 0.95, weight_decay=0.1),
+        optax.adamw(lambda count: rates(count + 1), 0.9, 0.95, weight_decay=0.1),
     )
 
     @jax.jit
@@ -138,12 +126,15 @@ def test_training_is_adamw_with_a_schedule(text, monkeypatch):
         return optax.apply_updates(known, update), state, loss
 
     known, state, losses = start, optimiser.init(start), []
-    for rows in starts:
-        windows = np.stack([text.train[i : i + 25] for i in rows])
+    for rows in np.asarray(jax.random.randint(key, (steps, 16), 0, len(text.train) - 64))[:seen]:
+        windows = np.stack([text.train[i : i + 65] for i in rows])
         known, state, loss = step(known, state, windows)
         losses.append(loss)
-    np.testing.assert_allclose(trained.losses, losses, rtol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), trained.model, known)
+    np.testing.assert_allclose(trained.losses[:seen], losses, rtol=1e-4)
+    assert trained.losses.shape == (steps,) and abs(losses[0] - np.log(256)) < 0.05
+    tested = language.text_losses(trained.model, text.test, windows=128).mean()
+    assert tested < entropy(np.bincount(text.train, minlength=256)) - 0.2
+    assert tested > 1, "what is to be predicted must not be seen"
 
 
 # Context -----------------------------------------------------------------------------------------
