@@ -79,7 +79,7 @@ def by_loops(layer: Layer, x: np.ndarray, nu: int) -> np.ndarray:
     return x + np.maximum(normal(x) @ up, 0) @ down
 
 
-@pytest.mark.parametrize("kind, nu", [("linear", 2), ("mesa", 0), ("mesa", 1), ("softmax", 0)])
+@pytest.mark.parametrize("kind, nu", [("linear", 2), ("mesa", 1), ("softmax", 0)])
 def test_a_layer_equals_loops(kind, nu):
     options = {"shift": True, "mlp": True, "nu": nu, "width": 16, "heads": 2, "depth": 1}
     layer = Layer(jax.random.key(0), kind, **options)
@@ -87,62 +87,54 @@ def test_a_layer_equals_loops(kind, nu):
         layer = eqx.tree_at(lambda m: m.log_lam, layer, jnp.array([-1.0, 3.0]))
     x = np.random.default_rng(1).normal(size=(2, 20, 16)).astype(np.float32)
     wanted = [by_loops(layer, one, nu) for one in x]
-    np.testing.assert_allclose(layer(jnp.asarray(x)), wanted, rtol=1e-4, atol=1e-4)
+    found = eqx.filter_jit(layer)(jnp.asarray(x))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 
 # The model ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["mesa", "softmax", "four layers"])
 def test_no_byte_is_seen_before_it_is_predicted(name):
     windows = np.random.default_rng(0).integers(0, 256, (3, 25))
     changed, at = windows.copy(), 11
     changed[:, at] = (changed[:, at] + 1) % 256
-    before, after = (np.asarray(language.byte_losses(model(name), x)) for x in (windows, changed))
+    losses, untrained = jax.jit(language.byte_losses), model(name)
+    before, after = (np.asarray(losses(untrained, x)) for x in (windows, changed))
     np.testing.assert_array_equal(before[:, : at - 1], after[:, : at - 1])
     assert (before[:, at - 1 :] != after[:, at - 1 :]).mean() > 0.9
+    assert before.shape == (3, 24) and abs(before.mean() - np.log(256)) < 0.05
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_an_untrained_model_knows_nothing(name, text):
-    losses = language.text_losses(model(name), text.test, windows=50)
-    assert losses.shape == (50, 24) and abs(losses.mean() - np.log(256)) < 0.02
-
-
-@pytest.mark.parametrize("kind", ["linear", "mesa", "softmax"])
-def test_a_short_training_beats_the_frequencies_of_bytes(kind, text):
-    trained = language.train(
-        jax.random.key(1), model(kind, width=32, length=64), text.train, steps=100, batch=16
-    )
-    known = entropy(np.bincount(text.train, minlength=256))
-    losses = language.text_losses(trained.model, text.test, windows=200)
-    assert losses.mean() < known - 0.2
-    assert losses.mean() > 1, "what is to be predicted must not be seen"
-    assert trained.losses.shape == (100,) and abs(trained.losses[0] - np.log(256)) < 0.05
-
-
-def test_training_is_adamw_with_a_schedule(text, monkeypatch):
-    monkeypatch.setattr(language, "BLOCK", 3)
-    start, steps = model("mesa"), 5
-    trained = language.train(jax.random.key(2), start, text.train, steps=steps, batch=4, rate=0.02)
-    starts = jax.random.randint(jax.random.key(2), (steps, 4), 0, len(text.train) - 24)
-    wave = optax.warmup_cosine_decay_schedule(0.0, 0.02, 1, steps)
+def test_training_is_adamw_with_a_schedule_and_learns(text):
+    """Step by step as optax does it, past the end of a block; then better than a table of bytes."""
+    start, steps, seen = model("softmax", width=32, length=64), 100, language.BLOCK + 5
+    key = jax.random.key(1)
+    trained = language.train(key, start, text.train, steps=steps, batch=16, rate=0.01)
+    rates = optax.warmup_cosine_decay_schedule(0.0, 0.01, 10, steps)
     optimiser = optax.chain(
         optax.clip_by_global_norm(1.0),
-        optax.adamw(lambda count: wave(count + 1), 0.9, 0.95, weight_decay=0.1),
+        optax.adamw(lambda count: rates(count + 1), 0.9, 0.95, weight_decay=0.1),
     )
-    known, state, losses = start, optimiser.init(start), []
-    for rows in starts:
-        windows = np.stack([text.train[i : i + 25] for i in rows])
-        loss, slope = jax.value_and_grad(lambda m, x: language.byte_losses(m, x).mean())(
-            known, windows
-        )
+
+    @jax.jit
+    def step(known, state, windows):
+        mean = lambda m: language.byte_losses(m, windows).mean()  # noqa: E731
+        loss, slope = jax.value_and_grad(mean)(known)
         with jax.numpy_dtype_promotion("standard"):
             update, state = optimiser.update(slope, state, known)
-        known = optax.apply_updates(known, update)
+        return optax.apply_updates(known, update), state, loss
+
+    known, state, losses = start, optimiser.init(start), []
+    for rows in np.asarray(jax.random.randint(key, (steps, 16), 0, len(text.train) - 64))[:seen]:
+        windows = np.stack([text.train[i : i + 65] for i in rows])
+        known, state, loss = step(known, state, windows)
         losses.append(loss)
-    np.testing.assert_allclose(trained.losses, losses, rtol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), trained.model, known)
+    np.testing.assert_allclose(trained.losses[:seen], losses, rtol=1e-4)
+    assert trained.losses.shape == (steps,) and abs(losses[0] - np.log(256)) < 0.05
+    tested = language.text_losses(trained.model, text.test, windows=128).mean()
+    assert tested < entropy(np.bincount(text.train, minlength=256)) - 0.2
+    assert tested > 1, "what is to be predicted must not be seen"
 
 
 # Context -----------------------------------------------------------------------------------------
@@ -153,15 +145,15 @@ def test_a_model_without_memory_has_no_in_context_score(text):
     parts = lambda m: (m.place, m.layers[0].join, m.output)  # noqa: E731
     new = jnp.zeros((24, 16)), jnp.zeros((16, 16)), jax.random.normal(jax.random.key(3), (16, 256))
     blind = eqx.tree_at(parts, model("softmax"), new)
-    scores = language.in_context_scores(blind, text.test, windows=70, early=2, band=6)
-    assert scores.shape == (70,) and np.abs(scores).max() < 1e-5
-    each = language.text_losses(blind, text.test, windows=3)
+    scores = language.in_context_scores(blind, text.test, windows=128, early=2, band=6)
+    assert scores.shape == (128,) and np.abs(scores).max() < 1e-5
+    each = language.text_losses(blind, text.test, windows=128)
     logits = np.asarray(blind(np.arange(256)[:, None])[:, 0], np.float64)
     start = len(text.test) - 25
     for t in range(24):
         last, coming = text.test[start + t], text.test[start + t + 1]
         wanted = np.log(np.exp(logits[last]).sum()) - logits[last, coming]
-        assert each[2, t] == pytest.approx(wanted, abs=1e-4)
+        assert each[-1, t] == pytest.approx(wanted, abs=1e-4)
 
 
 def test_a_layer_with_shifted_keys_learns_in_context():
@@ -169,11 +161,13 @@ def test_a_layer_with_shifted_keys_learns_in_context():
     rng = np.random.default_rng(0)
     said = [np.tile(rng.permutation(16), 16) for _ in range(400)]
     said = np.concatenate(said).astype(np.uint8)
-    start = ByteLM(jax.random.key(0), ("mesa",), shift=True, width=64, length=48)
-    trained = language.train(jax.random.key(1), start, said[:-20_000], steps=150, batch=16)
-    scores = language.in_context_scores(trained.model, said[-20_000:], windows=100, early=4, band=8)
-    assert scores.mean() < -1
-    assert language.text_losses(trained.model, said[-20_000:])[:, 24:].mean() < np.log(16) / 2
+    start = ByteLM(jax.random.key(0), ("mesa",), shift=True, nu=0, length=48)
+    trained = language.train(
+        jax.random.key(1), start, said[:-20_000], steps=300, batch=16, rate=0.03
+    )
+    known = trained.model, said[-20_000:]
+    assert language.in_context_scores(*known, windows=128, early=4, band=8).mean() < -1
+    assert language.text_losses(*known, windows=128)[:, 24:].mean() < np.log(16) / 2
 
 
 # Bad input ---------------------------------------------------------------------------------------

@@ -224,7 +224,7 @@ def train(
     _check_text(text, len(model.place) + 1)
     starts = jax.random.randint(key, (steps, batch), 0, len(text) - len(model.place))
     schedule = optax.warmup_cosine_decay_schedule(0.0, rate, max(1, steps // 10), steps)
-    rates = schedule(jnp.arange(1, steps + 1))
+    rates = schedule(jnp.arange(1.0, steps + 1.0))
     text, state, losses = jnp.asarray(text), OPTIMISER.init(model), []
     for first in range(0, steps, BLOCK):
         part = slice(first, first + BLOCK)
