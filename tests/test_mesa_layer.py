@@ -1,6 +1,7 @@
 """The mesa-layer against scikit-learn's ridge regressions, closed forms, and its own definition."""
 
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -262,3 +263,26 @@ def test_bad_arguments_of_the_other_forms_are_named():
         alternatives.mesa_cg(**GOOD, iterations=0)
     with pytest.raises(ValueError, match="v has shape"):
         inspect.unwrap(layer.linear_attention)(GOOD["q"], GOOD["k"], np.ones((2, 4, 4)))
+
+
+# The chapter -------------------------------------------------------------------------------------
+
+WRONG_SIGN_WRONG_STEP = """
+from lib.mesa import baselines, layer
+right, step = layer._implicit_gradients, baselines.gradient_step
+def wrong(solver, saved, do):
+    dq, dk, dv, dlam = right(solver, saved, do)
+    return dq, -dk, dv, dlam
+layer.implicit.defvjp(layer._forward, wrong)
+baselines.gradient_step = lambda s, eta: step(s, 1.5 * eta)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("chapter-mesa")
+def test_wrong_kernels_flip_verdicts(run_mutated):
+    pinned = Path(__file__).parent / "reference" / "mesa.smoke.json"
+    right = json.loads(pinned.read_text(encoding="utf-8"))["claims"].splitlines()
+    wrong = run_mutated("mesa", WRONG_SIGN_WRONG_STEP)["claims"].splitlines()
+    flipped = {a.split()[0] for a, b in zip(right, wrong, strict=True) if a != b}
+    assert flipped >= {"B2", "C3"}

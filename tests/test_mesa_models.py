@@ -10,7 +10,7 @@ import optax
 import pytest
 from sklearn.metrics import r2_score
 
-from lib.mesa import baselines, models, probes, systems, training
+from lib.mesa import baselines, models, paper_scale, probes, systems, training
 from lib.mesa.models import KINDS, attention, constructed, transformer
 from lib.mesa.training import predict
 
@@ -329,3 +329,58 @@ def test_bad_arguments_are_named():
     for at in ([], [3, 3], [5, 2]):
         with pytest.raises(ValueError, match="must be steps that rise, from 0 on"):
             training.train(lsa(KEY), DATA, np.ones((2, 13, 4)), key=KEY, at=at, optimiser=ADAM)
+
+
+# Models with the paper's settings ----------------------------------------------------------------
+
+TINY = paper_scale.Recipe(("linear",), True, 1e-3, 6, 4, 0.1, length=5)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setitem(paper_scale.RECIPES, "tiny", TINY)
+    monkeypatch.setattr(paper_scale, "TESTS", 8)
+
+
+def test_a_stopped_training_goes_on(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paper_scale, "BLOCK", 2)
+    assert paper_scale.main(["tiny", "--folder", str(tmp_path / "whole")]) == 0
+    assert "mean squared error" in capsys.readouterr().out
+    whole, right = paper_scale.load("tiny", tmp_path / "whole"), paper_scale._write
+
+    def stop(path, head, tree):
+        right(path, head, tree)
+        if b'"curve": [[2, ' in head and b"[4, " in head:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(paper_scale, "_write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        paper_scale.fit("tiny", tmp_path)
+    assert paper_scale.load("tiny", tmp_path) is None, "nothing half-finished is kept"
+    with pytest.raises(ValueError, match="was begun with .*remove it"):
+        paper_scale.fit("tiny", tmp_path, seed=1)
+    monkeypatch.setattr(paper_scale, "_write", right)
+    again = paper_scale.fit("tiny", tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, again.model, whole.model)
+    assert again.about["curve"] == whole.about["curve"] and len(again.about["curve"]) == 3
+    assert sorted(path.name for path in tmp_path.glob("tiny*")) == ["tiny.eqx", "tiny.json"]
+
+
+@pytest.mark.parametrize("name", [p.stem for p in sorted(paper_scale.WEIGHTS.glob("*.eqx"))])
+def test_stored_weights_have_the_recorded_error(name):
+    kept, recipe = paper_scale.load(name), paper_scale.RECIPES[name]
+    made = kept.about["made"]
+    assert made == {**recipe._asdict(), "kinds": list(recipe.kinds), "seed": made["seed"]}
+    fresh = paper_scale.draw(recipe, jax.random.key(99), 2048)
+    error = training.mean_squared_error(kept.model, fresh)
+    spread = np.square(predict(kept.model, fresh[:, :-1]) - fresh[:, 1:]).mean((1, 2)).std()
+    assert abs(error - kept.about["mse"]) < 4 * spread * (1 / 2048 + 1 / paper_scale.TESTS) ** 0.5
+    own = paper_scale.draw(
+        recipe, jax.random.fold_in(jax.random.key(made["seed"]), 1), paper_scale.TESTS
+    )
+    assert training.mean_squared_error(kept.model, own) == pytest.approx(kept.about["mse"], abs=1e-3)
+
+
+def test_a_recipe_that_is_not_there():
+    with pytest.raises(ValueError, match="name='LSA-9' is not known: use one of LSA-6, softmax-7"):
+        paper_scale.load("LSA-9")
