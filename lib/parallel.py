@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
@@ -30,7 +31,10 @@ def each(
         raise ValueError(f"settings={settings} must all be different: they name the results")
     alone = check(scale) == "smoke" or jax.default_backend() != "cpu" or len(settings) < 2
     workers = joblib.Parallel(n_jobs=1 if alone else joblib.cpu_count())
-    return dict(zip(settings, workers(joblib.delayed(run)(s) for s in settings), strict=True))
+    with warnings.catch_warnings():
+        # joblib replaces a process whose memory grows, as compiled programs make it
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs")
+        return dict(zip(settings, workers(joblib.delayed(run)(s) for s in settings), strict=True))
 
 
 def device_mesh(axis: str) -> Mesh | None:

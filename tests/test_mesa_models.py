@@ -378,7 +378,9 @@ def test_stored_weights_have_the_recorded_error(name):
     own = paper_scale.draw(
         recipe, jax.random.fold_in(jax.random.key(made["seed"]), 1), paper_scale.TESTS
     )
-    assert training.mean_squared_error(kept.model, own) == pytest.approx(kept.about["mse"], abs=1e-3)
+    assert training.mean_squared_error(kept.model, own) == pytest.approx(
+        kept.about["mse"], abs=1e-3
+    )
 
 
 def test_a_recipe_that_is_not_there():
