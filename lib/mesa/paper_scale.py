@@ -22,7 +22,7 @@ import jax
 import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from lib import recorded
 from lib.mesa import systems, training
