@@ -7,11 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
-from scipy.signal import resample_poly
 
 from lib.datasets.fallback import Banner, real_or_embedded
 from lib.datasets.registry import REGISTRY
-from lib.nowplaying.synthesis import RATE, song
 
 SUFFIXES = (".wav", ".ogg", ".mp3", ".flac")
 SHORTEST = 0.1  # seconds; less is a click
@@ -48,6 +46,8 @@ def music(scale: str) -> MusicData:
 
 def generated(banner: Banner) -> MusicData:
     """Songs of `lib.nowplaying.synthesis`, named by their seeds."""
+    from lib.nowplaying.synthesis import song  # slow to import, and only needed here
+
     names = [f"generated {seed}" for seed in STAND_INS]
     return MusicData(names, [song(seed, STAND_IN_LENGTH) for seed in STAND_INS], "embedded", banner)
 
@@ -65,27 +65,27 @@ def audio_files(folder: str | Path) -> list[Path]:
     return found
 
 
-def read_audio(path: str | Path) -> Float32[np.ndarray, " n"]:
-    """Read one recording: channels are averaged, higher sampling rates brought down to 8 kHz.
+def read_audio(path: str | Path, *, rate: int = 8000) -> Float32[np.ndarray, " n"]:
+    """Read one recording: channels are averaged, and `rate` samples a second kept.
 
-    Raises ValueError if the file cannot be read, is sampled at less than 8 kHz, holds less than
-    0.1 s, something that is not a number, or nothing but silence.
+    Raises ValueError if the file cannot be read, is sampled at less than `rate`, is shorter than
+    0.1 s, or holds something that is not a number or nothing but silence.
     """
     import soundfile  # loads a library of the system's, which only readers of files must have
+    from scipy.signal import resample_poly  # slow to import, and only needed here
 
     try:
-        channels, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        channels, found = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, soundfile.SoundFileError) as error:
-        raise ValueError(f"{path} cannot be read, wanted {', '.join(SUFFIXES)}: {error}") from error
-    if rate < RATE:
-        raise ValueError(f"{path} is sampled at {rate} Hz: wanted {RATE} Hz or more")
-    if len(channels) < SHORTEST * rate:
+        wanted = ", ".join(SUFFIXES)
+        raise ValueError(f"{path} cannot be read, wanted {wanted}: {error}") from error
+    if found < rate:
+        raise ValueError(f"{path} is sampled at {found} Hz: wanted {rate} Hz or more")
+    if len(channels) < SHORTEST * found:
         raise ValueError(f"{path} has {len(channels)} samples: wanted at least {SHORTEST} s")
     if not np.isfinite(channels).all():
         raise ValueError(f"{path} holds samples that are not finite: export it again")
     heard = channels.mean(axis=1)
     if not heard.any():
         raise ValueError(f"{path} is silent once its channels are averaged: leave it out")
-    if rate != RATE:
-        heard = resample_poly(heard, RATE, rate)
-    return heard.astype(np.float32)
+    return resample_poly(heard, rate, found).astype(np.float32)

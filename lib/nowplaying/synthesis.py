@@ -226,11 +226,12 @@ def _fm(instrument, frequency, turns, t):
 
 
 def _string(instrument, frequency, n):
-    period = max(2, round(RATE / frequency - 0.5))  # the average of two delays half a sample more
+    period, late = divmod(RATE / frequency, 1)  # the rest tunes the string, and dampens its highs
+    period = int(period)
     start = np.zeros(n)
     start[:period] = instrument.pluck[:period][:n]
     loop = np.zeros(period + 2)
-    loop[0], loop[period:] = 1, -0.498
+    loop[0], loop[period:] = 1, (-0.996 * (1 - late), -0.996 * late)
     wave = lfilter([1], loop, start)
     return wave / np.abs(wave).max()
 
