@@ -76,14 +76,13 @@ def impulse_response(
     return (response / np.linalg.norm(response)).astype(np.float32)
 
 
-@partial(jax.jit, static_argnames=("rooms_share", "band_share", "gain"))
 def degrade(
     key: PRNGKeyArray,
     x: Float[Array | np.ndarray, "batch n"],
     noise: Float[Array | np.ndarray, "batch n"],
     rooms: Float[Array | np.ndarray, "many length"],
     *,
-    snr: float | Float[Array | np.ndarray, " batch"],
+    snr: float | Float[Array | np.ndarray, ""] | Float[Array | np.ndarray, " batch"],
     rooms_share: float = 0.7,
     band_share: float = 0.5,
     gain: tuple[float, float] = (-20.0, 6.0),
@@ -101,13 +100,9 @@ def degrade(
     """
     if x.shape != noise.shape:
         raise ValueError(f"noise has shape {noise.shape} and x {x.shape}: they must be alike")
-    keys = jax.random.split(key, 4)
     snr = jnp.broadcast_to(jnp.asarray(snr, jnp.float32), len(x))[:, None]
-    volume = LOUDNESS * _amplitude(
-        jax.random.uniform(keys[3], (len(x), 1), minval=gain[0], maxval=gain[1])
-    )
-    arriving = _unit(_through(keys[:3], x, rooms, rooms_share, band_share))
-    return jnp.clip(volume * (arriving + _amplitude(-snr) * _unit(noise)), -1, 1)
+    x, noise, rooms = (jnp.asarray(a, jnp.float32) for a in (x, noise, rooms))
+    return _degrade(key, x, noise, rooms, snr, rooms_share, band_share, gain)
 
 
 def speed_up(x: Float[np.ndarray, " n"], percent: float) -> Float32[np.ndarray, " m"]:
@@ -131,12 +126,21 @@ def _images(size: float, source: float, microphone: float, reach: float):
     return places - microphone, np.concatenate([2 * abs(k), abs(2 * k - 1)])
 
 
+@partial(jax.jit, static_argnames=("rooms_share", "band_share", "gain"))
+def _degrade(key, x, noise, rooms, snr, rooms_share, band_share, gain):
+    keys = jax.random.split(key, 4)
+    decibels = jax.random.uniform(keys[3], (len(x), 1), minval=gain[0], maxval=gain[1])
+    arriving = _unit(_through(keys[:3], x, rooms, rooms_share, band_share))
+    heard = arriving + _amplitude(-snr) * _unit(noise)
+    return jnp.clip(LOUDNESS * _amplitude(decibels) * heard, -1, 1)
+
+
 def _through(keys, x, rooms, rooms_share, band_share):
     """Each recording in a room or not, and band-passed or not, by one product of spectra."""
     batch, n = x.shape
     padded = next_fast_len(n + rooms.shape[1] - 1, real=True)
     at, whether = jax.random.split(keys[0])
-    chosen = jnp.asarray(rooms)[jax.random.randint(at, (batch,), 0, len(rooms))]
+    chosen = rooms[jax.random.randint(at, (batch,), 0, len(rooms))]
     in_room = jax.random.uniform(whether, (batch, 1)) < rooms_share
     response = jnp.where(in_room, jnp.fft.rfft(chosen, padded), 1)
     in_band = jax.random.uniform(keys[1], (batch, 1)) < band_share
