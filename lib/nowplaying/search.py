@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Integer, PRNGKeyArray, UInt8
 from lib.nowplaying import quantisation
 
 Queries = Float[Array | np.ndarray, "q d"]
+TOGETHER = 16  # queries that are compared with all fingerprints at a time
 
 
 class Database(NamedTuple):
@@ -42,13 +43,11 @@ class Database(NamedTuple):
 class Index(eqx.Module):
     """A database laid out for the search: derived from it when the phone starts, not stored."""
 
-    centroids: Float[Array, "p d"]
-    codebooks: Float[Array, "m k s"]
+    database: Database
     codes: UInt8[Array, "b m rows"]  # b blocks; a partition fills consecutive blocks
     row: Integer[Array, "b rows"]  # of the database; -1 fills up a partition's last block
     bias: Float[Array, "b rows"]  # |y|^2 + 2 c.y, with y what a code stands for
     first: Integer[Array, " p_plus_1"]  # the first block of each partition, and the end
-    size: int = eqx.field(static=True)  # n
     mesh: Mesh | None = eqx.field(static=True)
 
 
@@ -109,11 +108,11 @@ def lay_out(database: Database, *, block: int = 128, mesh: Mesh | None = None) -
         raise ValueError(f"block={block} must be a positive multiple of the devices, {devices}")
     row, first = _blocks(np.asarray(database.partition), len(database.centroids), block)
     codes, bias = _codes_and_bias(database, row)
-    parts = (database.centroids, database.codebooks, codes, row, bias, first)
-    if mesh is not None:
-        placed = [NamedSharding(mesh, spec) for spec in _specs(mesh)]
-        parts = jax.device_put(parts, tuple(placed))
-    return Index(*parts, len(database.codes), mesh)
+    index = Index(Database(*map(jnp.asarray, database)), codes, row, bias, first, mesh)
+    if mesh is None:
+        return index
+    placed = jax.tree.map(partial(NamedSharding, mesh), _specs(index))
+    return jax.device_put(index, placed)
 
 
 def search(index: Index, queries: Queries, *, k: int = 200, touch: float = 0.02) -> Hits:
@@ -125,11 +124,11 @@ def search(index: Index, queries: Queries, *, k: int = 200, touch: float = 0.02)
     Raises ValueError if queries have the wrong length, `touch` is not in (0, 1], or it is less
     than one block or fewer than k fingerprints.
     """
-    _check(queries, index.centroids.shape[1], k)
-    count, block = index.row.shape
-    budget = count if touch == 1 else int(touch * index.size / block)
+    _check(queries, index.database.centroids.shape[1], k)
+    size, (count, block) = len(index.database.codes), index.row.shape
+    budget = count if touch == 1 else int(touch * size / block)
     if not 0 < touch <= 1 or budget * block < k:
-        least = max(block, -(-k // block) * block) / index.size
+        least = max(block, -(-k // block) * block) / size
         raise ValueError(
             f"touch={touch} must lie between {least:.2g} and 1: blocks of {block} for k={k}"
         )
@@ -149,23 +148,22 @@ def search_exact(x: Float[Array | np.ndarray, "n d"], queries: Queries, *, k: in
 
 @partial(jax.jit, static_argnames=("k", "budget"))
 def _search(index, queries, k, budget):
-    arrays = tuple(jax.tree.leaves(index))
     look = partial(_look, k=k, budget=budget)
     if index.mesh is not None:
-        spread = PartitionSpec(None, *index.mesh.axis_names)
         look = jax.shard_map(
-            look, mesh=index.mesh, in_specs=(_specs(index.mesh), PartitionSpec()),
-            out_specs=spread, check_vma=False,
+            look, mesh=index.mesh, in_specs=(_specs(index), PartitionSpec()),
+            out_specs=PartitionSpec(None, *index.mesh.axis_names), check_vma=False,
         )  # fmt: skip
-    distance, row, seen = look(arrays, queries)
+    distance, row, seen = look(index, queries)
     nearest, which = lax.top_k(-distance, k)
-    touched = seen.sum(1).astype(jnp.float32) / index.size
+    touched = seen.sum(1).astype(jnp.float32) / len(index.database.codes)
     return Hits(-nearest, jnp.take_along_axis(row, which, 1), touched)
 
 
-def _look(arrays, queries, *, k, budget):
+def _look(index, queries, *, k, budget):
     """The k nearest of one device's rows, and how many it looked at: (q, k), (q, k), (q, 1)."""
-    centroids, codebooks, codes, row, bias, first = arrays
+    centroids, codebooks = index.database.centroids, index.database.codebooks
+    codes, row, bias, first = index.codes, index.row, index.bias, index.first
     length = first[1:] - first[:-1]
     m, _, s = codebooks.shape
     count = min(len(centroids), budget)  # each has a block at least, or comes last
@@ -198,7 +196,8 @@ def _search_exact(x, queries, k):
         nearest, row = lax.top_k(-away, k)
         return -nearest, row
 
-    return Hits(*lax.map(some, queries), jnp.ones(len(queries)))
+    found = lax.map(some, queries, batch_size=TOGETHER)
+    return Hits(*found, jnp.ones(len(queries)))
 
 
 def _blocks(partition, count, block):
@@ -230,11 +229,12 @@ def _codes_and_bias(database, row):
     return lax.map(one, row)
 
 
-def _specs(mesh):
-    """How each array of an index lies on the devices: its last axis is shared if it is rows."""
-    whole, (axis,) = PartitionSpec(), mesh.axis_names
-    rows = PartitionSpec(None, axis)
-    return whole, whole, PartitionSpec(None, None, axis), rows, rows, whole
+def _specs(index):
+    """How each array of an index lies on the devices: they share the rows of each block."""
+    whole, shared = PartitionSpec(), PartitionSpec(None, *index.mesh.axis_names)
+    lies = jax.tree.map(lambda _: whole, index)
+    codes = PartitionSpec(None, None, *index.mesh.axis_names)
+    return eqx.tree_at(lambda i: (i.codes, i.row, i.bias), lies, (codes, shared, shared))
 
 
 def _check(queries, d, k):
