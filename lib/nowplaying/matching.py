@@ -26,8 +26,8 @@ NONE = np.iinfo(np.int32).max
 CLOSEST = 1e-6  # squared distances below it are rounding
 
 Starts = Integer[Array | np.ndarray, " songs_plus_1"]
-Truths = Bool[np.ndarray, " n"]
-Confidence = Float[Array | np.ndarray, " n"]
+Truths = Bool[Array | np.ndarray, " _"]
+Confidence = Float[Array | np.ndarray, " _"]
 
 
 class Candidates(NamedTuple):

@@ -86,7 +86,8 @@ def build(
 
 
 def fingerprints(
-    source: Database | Float[Array | np.ndarray, "n d"], rows: Integer[Array, "*r"]
+    source: Database | Float[Array | np.ndarray, "n d"],
+    rows: Integer[Array | np.ndarray, "*r"],
 ) -> Float[Array, "*r d"]:
     """Rows of a database, decoded, or of an array of fingerprints as they are."""
     if not isinstance(source, Database):
