@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from scipy.cluster.vq import vq
 from scipy.spatial.distance import cdist
+from scipy.stats import norm
 from sklearn import metrics
 from sklearn.cluster import KMeans
 
@@ -92,21 +93,19 @@ def test_a_centroid_without_vectors_finds_some():
     assert np.bincount(quantisation.nearest(x, found), minlength=4).min() > 0
 
 
-@pytest.mark.parametrize("levels, distortion", [(2, 0.3634), (4, 0.1175), (8, 0.03454)])
-def test_normal_numbers_are_quantised_as_well_as_possible(levels, distortion):
-    """Table I of Max (1960), Quantizing for minimum distortion."""
-    p = (np.arange(40_000) + 0.5) / 40_000
-    x = jax.scipy.stats.norm.ppf(p.astype(np.float32))[:, None]
-    setting = dict(code_bytes=1, levels=levels, steps=60)
-    codebooks = quantisation.train_codebooks(KEY, x, **setting)
+def test_normal_numbers_are_quantised_as_well_as_possible():
+    """Table I of Max (1960), Quantizing for minimum distortion: 0.03454 with 8 levels."""
+    p = (np.arange(20_000) + 0.5) / 20_000
+    x = norm.ppf(p)[:, None].astype(np.float32)
+    codebooks = quantisation.train_codebooks(KEY, x, code_bytes=1, levels=8, steps=60)
     back = quantisation.decode(codebooks, quantisation.encode(codebooks, x))
-    np.testing.assert_allclose(jnp.square(x - back).mean(), distortion, rtol=0.01)
+    np.testing.assert_allclose(np.square(x - back).mean(), 0.03454, rtol=0.01)
 
 
 def test_codes_are_those_of_scipy_and_survive_decoding():
     errors = []
-    for code_bytes in (4, 6, 12):
-        codebooks = quantisation.train_codebooks(KEY, X, code_bytes=code_bytes, levels=32, steps=4)
+    for code_bytes in (6, 12):
+        codebooks = quantisation.train_codebooks(KEY, X, code_bytes=code_bytes, levels=32)
         codes = quantisation.encode(codebooks, X)
         parts = np.split(X, code_bytes, 1)
         truth = np.stack([vq(part, book)[0] for part, book in zip(parts, codebooks, strict=True)])
@@ -116,7 +115,7 @@ def test_codes_are_those_of_scipy_and_survive_decoding():
         again = quantisation.encode(codebooks, quantisation.decode(codebooks, some))
         np.testing.assert_array_equal(again, some)
         errors.append(np.square(X - quantisation.decode(codebooks, codes)).sum(1).mean())
-    assert errors[0] > errors[1] > errors[2]
+    assert errors[1] < errors[0] < 1  # without a code, it would be 1
 
 
 def test_many_vectors_are_cut_into_chunks_without_a_trace(monkeypatch):
@@ -165,23 +164,23 @@ def test_a_search_looks_at_the_blocks_of_the_nearest_partitions(index, database,
     assert hits.touched.max() <= touch
 
 
-def test_partitions_may_be_empty(database, decoded):
+def test_empty_partitions_do_not_count(database, index):
     far = jnp.full((5, D), 0.01)  # near to all queries, but nobody's
     more = jnp.concatenate([far, database.centroids])
     holes = database._replace(centroids=more, partition=database.partition + len(far))
-    for touch in (0.03, 1):
-        hits = search.search(search.lay_out(holes, block=BLOCK), QUERIES, k=20, touch=touch)
-        assert bool(jnp.isfinite(hits.distance).all())
-        np.testing.assert_allclose(
-            np.square(decoded[hits.row] - QUERIES[:, None]).sum(2), hits.distance, atol=1e-5
-        )
+    with_holes, without = (
+        search.search(i, QUERIES, k=20, touch=0.03)
+        for i in (search.lay_out(holes, block=BLOCK), index)
+    )
+    np.testing.assert_array_equal(with_holes.row, without.row)
+    np.testing.assert_array_equal(with_holes.touched, without.touched)
 
 
 def test_two_devices_find_what_one_finds(index, database):
     mesh = device_mesh("rows")
     shared = search.lay_out(database, block=BLOCK, mesh=mesh)
     assert {piece.data.shape[2] for piece in shared.codes.addressable_shards} == {BLOCK // 2}
-    for touch, k in ((0.05, 60), (1, 200)):
+    for touch, k in ((0.1, 20), (1, 60)):
         one, two = (search.search(i, QUERIES, k=k, touch=touch) for i in (index, shared))
         np.testing.assert_allclose(one.distance, two.distance, atol=1e-6)
         np.testing.assert_array_equal(one.touched, two.touched)
@@ -241,10 +240,7 @@ def test_a_clip_of_a_song_is_found_where_it_was_cut(answer_to):
 
 def test_a_query_between_two_rows_starts_there(answer_to):
     song = np.arange(SONGS)
-    # first fingerprint: half-way from row 4 to row 5; second phase: row 5
-    between = [cut(s, 4, phases=2)[::-1] for s in song]
-    for query, s in zip(between, song, strict=True):
-        query[0], query[1] = cut(s, 4, phases=2)[1], cut(s, 5)[0]
+    between = [[cut(s, 4, phases=2)[1], cut(s, 5)[0]] for s in song]
     found = answer_to(between)
     np.testing.assert_array_equal(found.song, song)
     np.testing.assert_array_equal(found.start, 4.5)
@@ -261,7 +257,7 @@ def test_a_query_may_stick_out_of_a_song_but_is_never_in_two(answer_to):
     found = answer_to(queries)
     np.testing.assert_array_equal(found.song, np.repeat(np.arange(0, SONGS, 2), 2))
     np.testing.assert_array_equal(found.start, starts)
-    half = [X[None, end - T // 2 : end + T // 2] for end in STARTS[1:-1]]
+    half = [X[None, end - T // 2 : end + T // 2] for end in STARTS[[1, *range(1, SONGS)]]]
     assert found.score.min() > answer_to(half).score.max()
 
 

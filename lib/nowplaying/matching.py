@@ -124,28 +124,7 @@ def judge(candidates: Candidates, *, score: str = "adaptive") -> Answer:
     """
     if score not in SCORES:
         raise ValueError(f"score={score!r}: use one of {', '.join(SCORES)}")
-    song, start, distance, inside, stranger = map(jnp.asarray, candidates)
-    if score == "l2":
-        each, alone = -distance, -stranger
-    else:
-        each = jnp.log(stranger / jnp.maximum(distance, CLOSEST))
-        alone = jnp.zeros_like(each)
-    known = song >= 0
-    scores = jnp.where(known, _mean(each, inside), -jnp.inf)
-    best = scores.argmax(1, keepdims=True)
-
-    def of_best(x):
-        return jnp.take_along_axis(x, best, 1)[:, 0]
-
-    other = jnp.where(song != of_best(song)[:, None], scores, -jnp.inf).max(1)
-    other = jnp.where(jnp.isfinite(other), other, of_best(_mean(alone, inside)))
-    nothing = ~known.any(1)
-    return Answer(
-        of_best(song),
-        jnp.where(nothing, jnp.nan, of_best(start)),
-        of_best(scores),
-        jnp.where(nothing, -jnp.inf, of_best(scores) - other),
-    )
+    return _judge(candidates, score)
 
 
 def accept(answer: Answer, confidence: Confidence, threshold: float) -> Answer:
@@ -276,6 +255,32 @@ def _elect(row, vote, starts, kept):
     at = order[best]
     song = jnp.where(jnp.isfinite(votes), song.ravel()[at], -1)
     return song, place.ravel()[at], (at // (t * k)).astype(jnp.int32)
+
+
+@partial(jax.jit, static_argnames="score")
+def _judge(candidates, score):
+    song, start, distance, inside, stranger = candidates
+    if score == "l2":
+        each, alone = -distance, -stranger
+    else:
+        each = jnp.log(stranger / jnp.maximum(distance, CLOSEST))
+        alone = jnp.zeros_like(each)
+    known = song >= 0
+    scores = jnp.where(known, _mean(each, inside), -jnp.inf)
+    best = scores.argmax(1, keepdims=True)
+
+    def of_best(x):
+        return jnp.take_along_axis(x, best, 1)[:, 0]
+
+    other = jnp.where(song != of_best(song)[:, None], scores, -jnp.inf).max(1)
+    other = jnp.where(jnp.isfinite(other), other, of_best(_mean(alone, inside)))
+    nothing = ~known.any(1)
+    return Answer(
+        of_best(song),
+        jnp.where(nothing, jnp.nan, of_best(start)),
+        of_best(scores),
+        jnp.where(nothing, -jnp.inf, of_best(scores) - other),
+    )
 
 
 def _mean(x, mask):

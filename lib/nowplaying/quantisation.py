@@ -178,7 +178,6 @@ def _encode(codebooks, x):
 def _in_chunks(f, x):
     """f(x) for a function of rows, CHUNK of them at a time."""
     size = min(CHUNK, len(x))
-    whole = len(x) // size * size
-    out = lax.map(f, x[:whole].reshape(-1, size, x.shape[1]))
-    out = jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), out)
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), out, f(x[whole:]))
+    filled = jnp.pad(x, ((0, -len(x) % size), (0, 0)))
+    out = lax.map(f, filled.reshape(-1, size, x.shape[1]))
+    return jax.tree.map(lambda a: a.reshape(len(filled), *a.shape[2:])[: len(x)], out)
