@@ -243,7 +243,7 @@ def _elect(row, vote, starts, kept):
     song = jnp.searchsorted(starts, row, side="right").astype(jnp.int32) - 1
     place = row - late
     shared = jnp.minimum(place + t, starts[song + 1]) - jnp.maximum(place, starts[song])
-    # One number for the three: songs are t apart, since a place before a song is not in another
+    # One number for the three; the place just before a song is not in the song before it
     name = (place + t * song) * phases + phase
     name = jnp.where((vote >= 0) & (shared >= t - 1), name, NONE).ravel()
     order = jnp.argsort(name)
