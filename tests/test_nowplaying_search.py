@@ -165,9 +165,9 @@ def test_a_search_looks_at_the_blocks_of_the_nearest_partitions(index, database,
 
 
 def test_empty_partitions_do_not_count(database, index):
-    far = jnp.full((5, D), 0.01)  # near to all queries, but nobody's
-    more = jnp.concatenate([far, database.centroids])
-    holes = database._replace(centroids=more, partition=database.partition + len(far))
+    unused = jnp.tile(database.centroids, (10, 1))  # as near as those that have members, and first
+    more = jnp.concatenate([unused, database.centroids])
+    holes = database._replace(centroids=more, partition=database.partition + len(unused))
     with_holes, without = (
         search.search(i, QUERIES, k=20, touch=0.03)
         for i in (search.lay_out(holes, block=BLOCK), index)

@@ -3,12 +3,12 @@
 import sys
 
 import jax
-from search_task import FEW, TOUCH, K, Task, found
-from worker import Meter
+from search_task import FEW, TOUCH, K, found
+from worker import Data, Meter
 
 from lib.nowplaying import search
 
-task = Task()
+task = Data()
 if sys.argv[2] == "blocks":
     database = search.Database(task.centroids, task.codebooks, task.codes, task.partition)
     index = search.lay_out(database)

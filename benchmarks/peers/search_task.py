@@ -1,26 +1,23 @@
-"""What every timed search through fingerprints shares: how much is found, and how it is told.
+"""What every timed search through fingerprints shares: how much is looked at, and what is found.
 
+The arrays: `x` (n, d), `queries` (q, d), the row that each is a noisy copy of, `planted` (q,);
+quantised, `centroids` (p, d), `codebooks` (m, k, s), `codes` (n, m), `partition` (n,).
 Runs in each peer's own environment: standard library and NumPy only.
 """
 
 import numpy as np
-from worker import Data
 
 K = 200  # neighbours of each query
 TOUCH = 0.02  # share of the database that is looked at
 FEW = 24  # queries that are compared with all fingerprints as they are
 
 
-class Task(Data):
-    """`x` (n, d), `queries` (q, d), the row that each is a noisy copy of, `planted` (q,).
-
-    Quantised: `centroids` (p, d), `codebooks` (m, k, s), `codes` (n, m), `partition` (n,).
-    """
-
-    @property
-    def probes(self) -> int:
-        """How many partitions are TOUCH of all."""
-        return max(1, round(TOUCH * len(self.centroids)))
+def probes(queries: np.ndarray, centroids: np.ndarray, partition: np.ndarray) -> int:
+    """How many of the nearest partitions are TOUCH of the database, for the average query."""
+    members = np.bincount(partition, minlength=len(centroids))
+    near = np.argsort(np.square(centroids).sum(1) - 2 * queries @ centroids.T)
+    share = members[near].cumsum(1).mean(0) / len(partition)
+    return int(np.abs(share - TOUCH).argmin()) + 1
 
 
 def found(rows: np.ndarray, planted: np.ndarray) -> float:

@@ -8,12 +8,12 @@ import sys
 
 import faiss
 import numpy as np
-from search_task import FEW, K, Task, found
-from worker import Meter
+from search_task import FEW, K, found, probes
+from worker import Data, Meter
 
 LEARNT_FROM = 40_000
 
-task = Task()
+task = Data()
 kind = sys.argv[2]
 queries = np.asarray(task.queries)[: FEW if kind == "flat" else None]
 d = queries.shape[1]
@@ -28,7 +28,7 @@ elif kind == "fastscan":
     index = faiss.IndexIVFPQFastScan(quantiser, d, partitions, 2 * len(task.codebooks), 4)
     index.train(np.asarray(task.x[:: max(1, len(task.x) // LEARNT_FROM)]))
     index.add(np.asarray(task.x))
-    index.nprobe = task.probes
+    index.nprobe = probes(queries, task.centroids, task.partition)
 else:
     m, levels, _ = task.codebooks.shape
     index = faiss.IndexIVFPQ(quantiser, d, partitions, m, int(np.log2(levels)))
@@ -41,7 +41,7 @@ else:
         pointers = faiss.swig_ptr(rows), faiss.swig_ptr(codes)
         index.invlists.add_entries(p, len(rows), *pointers)
     index.ntotal = len(task.codes)
-    index.nprobe = task.probes
+    index.nprobe = probes(queries, task.centroids, task.partition)
 
 
 def run():
