@@ -452,7 +452,8 @@ def _windows(key, clips, *, batch, snr):
     other = training.random_crops(keys[2], clips.sounds, batch, length)
     noise = training.random_crops(keys[3], clips.sounds, batch, length)
     x = jnp.where(music[:, None], song, other)
-    heard = degrade(keys[4], x, noise, clips.rooms, snr=snr)
+    ratio = jax.random.uniform(keys[6], (batch,), minval=snr[0], maxval=snr[1])
+    heard = degrade(keys[4], x, noise, clips.rooms, snr=ratio)
     # what is hardly heard is not music
     faint = jax.random.uniform(keys[5], (batch, 1), minval=-3.0, maxval=0.0)
     heard = jnp.where(music[:, None], heard, heard * 10**faint)
@@ -498,7 +499,7 @@ def _frame(model, stream, frame):
     vector, arrived = _rounded(model, frame), jnp.array(True)
     for layer in range(LAYERS):
         ring = jnp.where(arrived, _push(stream.rings[layer], vector), stream.rings[layer])
-        count = stream.seen[layer] + arrived
+        count = stream.seen[layer] + arrived.astype(jnp.int32)
         full = arrived & (count >= KERNEL) & ((count - KERNEL) % STRIDE == 0)
         weights = (model.depthwise[layer], model.pointwise[layer], model.bias[layer])
         vector = _if(full, partial(_vector, model), ring, *weights)
@@ -506,7 +507,7 @@ def _frame(model, stream, frame):
         seen.append(count)
         arrived = full
     last = jnp.where(arrived, _push(stream.last, vector), stream.last)
-    seen.append(stream.seen[LAYERS] + arrived)
+    seen.append(stream.seen[LAYERS] + arrived.astype(jnp.int32))
     ready = arrived & (seen[-1] >= SPAN)
     logit = _if(ready, lambda last: _dense(model, last.reshape(1, -1))[0], last)
     return Stream(jnp.stack(rings), last, jnp.stack(seen)), Answers(logit, ready)
