@@ -426,11 +426,11 @@ def _training_logits(model, statistics, x):
         y = _convolution(x, depthwise[layer], pointwise[layer])
         own = jax.tree.map(lambda a, layer=layer: a[layer], statistics)
         y, own = training.normalise(y, model.scale[layer], model.shift[layer], own)
-        x = _as_bytes(jax.nn.relu(y))
+        x = _as_bytes(y)
         moved.append(own)
     flat = x.reshape(len(x), -1)
-    hidden = jax.nn.relu(flat @ _on_grid(model.hidden[None])[0] + model.hidden_bias[None])
-    logit = _as_bytes(hidden) @ _on_grid(model.output[None])[0] + model.output_bias
+    hidden = _as_bytes(flat @ _on_grid(model.hidden[None])[0] + model.hidden_bias[None])
+    logit = hidden @ _on_grid(model.output[None])[0] + model.output_bias
     return logit, jax.tree.map(lambda *a: jnp.stack(a), *moved)
 
 
@@ -490,7 +490,7 @@ def _dense(model, flat):
 
 
 def _active(model, y, bias):
-    return _rounded(model, jax.nn.relu(y + jnp.expand_dims(bias, range(y.ndim - 1))))
+    return _rounded(model, jnp.clip(y + jnp.expand_dims(bias, range(y.ndim - 1)), 0.0, TOP))
 
 
 def _frame(model, stream, frame):
@@ -532,9 +532,9 @@ def _rounded(model, x):
 
 
 def _as_bytes(x):
-    """The nearest of the 256 numbers from 0 to TOP; its slope is taken as 1."""
-    levels = jnp.round(jnp.clip(x, 0.0, TOP) * (LEVELS / TOP))
-    return x + lax.stop_gradient(levels * (TOP / LEVELS) - x)
+    """The nearest of the 256 numbers from 0 to TOP; the slope of the rounding is taken as 1."""
+    x = jnp.clip(x, 0.0, TOP)
+    return x + lax.stop_gradient(jnp.round(x * (LEVELS / TOP)) * (TOP / LEVELS) - x)
 
 
 def _on_grid(w):
