@@ -231,7 +231,7 @@ def test_registry_is_complete():
 
 @pytest.mark.parametrize(
     "load",
-    ["mnist", "cifar10", "shakespeare", "wikitext2", "emnist", "stackoverflow", "commits"],
+    ["mnist", "cifar10", "shakespeare", "wikitext2", "emnist", "stackoverflow", "commits", "music"],
     ids=str,
 )
 def test_smoke_looks_at_nothing(load, monkeypatch, tmp_path):
@@ -824,6 +824,15 @@ def test_real_shakespeare_is_close_to_the_papers(monkeypatch):
     assert list(found) == [1203, 3_323_601, 841_552]  # the file is pinned, so these are, too
     assert bytes(data.train[data.names.index("hamlet: HAMLET")]).startswith(b"A little more than")
     assert not any(name.startswith("allswell") for name in data.names)
+
+
+@real
+def test_real_music(monkeypatch):
+    monkeypatch.setenv(store.FOLDER, DATA)
+    data = datasets.music("paper")
+    minutes = sum(map(len, data.audio)) / 8000 / 60
+    assert data.source == "real" and data.banner is None
+    assert len(data.names) == 16 and data.names[0] == "a-new-journey" and 63 < minutes < 65
 
 
 @real

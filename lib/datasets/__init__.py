@@ -7,6 +7,7 @@
 `.venv/bin/python -m lib.datasets list` says what there is and what is here.
 """
 
+from lib.datasets.audio import MusicData, audio_files, music, read_audio
 from lib.datasets.commits import (
     AuthorSplit,
     BagData,
@@ -43,6 +44,7 @@ __all__ = [
     "DatasetUnavailable",
     "File",
     "ImageData",
+    "MusicData",
     "PostData",
     "RunningText",
     "Sequences",
@@ -50,6 +52,7 @@ __all__ = [
     "WordData",
     "WriterData",
     "alphabet",
+    "audio_files",
     "build_commits",
     "cifar10",
     "commits",
@@ -58,6 +61,8 @@ __all__ = [
     "fetch",
     "fingerprint",
     "mnist",
+    "music",
+    "read_audio",
     "read_commits",
     "shakespeare",
     "split_authors",

@@ -15,7 +15,7 @@ from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Complex, Float, Float32, Integer
 from scipy.signal import lfilter
 
 RATE = 8000  # samples per second
@@ -68,7 +68,7 @@ class Instrument(NamedTuple):
     """How a note sounds: a wave that fades into another, two sines (FM), or a plucked string."""
 
     kind: str  # "wave", "fm" or "string"
-    waves: Float[np.ndarray, "2 harmonics"]  # complex amplitudes at the beginning and later
+    waves: Complex[np.ndarray, "2 harmonics"]  # complex amplitudes at the beginning and later
     pluck: Float[np.ndarray, " period"]  # noise that a string starts with
     attack: float  # seconds
     decay: float  # seconds
@@ -85,8 +85,8 @@ class Piece(NamedTuple):
     key: int  # semitones above C
     scale: tuple[int, ...]
     form: str
-    chords: dict[str, Float[np.ndarray, "4"]]  # a degree of the scale for each bar of a section
-    rhythms: dict[str, np.ndarray]  # (3 drums, 16 steps) of booleans for each section
+    chords: dict[str, Integer[np.ndarray, "4"]]  # a degree of the scale for each bar of a section
+    rhythms: dict[str, Bool[np.ndarray, "3 16"]]  # which drums each section has at which step
     instruments: tuple[Instrument, Instrument, Instrument]  # melody, chords, bass
     volumes: tuple[float, float, float, float]  # of these, and of the drums: 0 is none
     drums: tuple[Float32[np.ndarray, " n"], ...]  # kick, snare, hi-hat
@@ -204,7 +204,7 @@ def _instrument(rng: np.random.Generator, lasts: float) -> Instrument:
     )
 
 
-def _harmonics(rng: np.random.Generator) -> Float[np.ndarray, " harmonics"]:
+def _harmonics(rng: np.random.Generator) -> Complex[np.ndarray, " harmonics"]:
     """Complex amplitudes of ten harmonics, of which the last few are absent."""
     order = np.arange(1, 11)
     size = rng.gamma(1.0, 1.0, 10) * order ** -rng.uniform(0.5, 1.8)
@@ -226,11 +226,12 @@ def _fm(instrument, frequency, turns, t):
 
 
 def _string(instrument, frequency, n):
-    period = max(2, round(RATE / frequency - 0.5))  # the average of two delays half a sample more
+    period, late = divmod(RATE / frequency, 1)  # the rest tunes the string, and dampens its highs
+    period = int(period)
     start = np.zeros(n)
     start[:period] = instrument.pluck[:period][:n]
     loop = np.zeros(period + 2)
-    loop[0], loop[period:] = 1, -0.498
+    loop[0], loop[period:] = 1, (-0.996 * (1 - late), -0.996 * late)
     wave = lfilter([1], loop, start)
     return wave / np.abs(wave).max()
 
