@@ -2,8 +2,8 @@
 
 Agüera y Arcas et al. (2017), arXiv 1711.10958, section 5 and Table 2c. Three stages: log-mel
 frames, one every 10 ms; six separable convolutions and two dense layers, whose answer comes every
-64 frames; and a smoothed threshold. Frames are (T, 32), batches of windows (B, 446, 32). Answers are
-logits: log-odds that there is music.
+64 frames; and a smoothed threshold. Frames are (T, 32), batches of windows (B, 446, 32). Answers
+are logits: log-odds that there is music. ReLUs are clipped at 6, where 8 bits end here.
 
 `train_detector` gives a `Detector`. `fold` makes a `Network` of it, which is what listens, and
 `quantise` and `restore` the same in whole numbers of 8 bits.
@@ -37,6 +37,10 @@ PERIOD = HOP * DETECTOR.hop / RATE  # 0.64 s
 TOP = 6.0  # the largest number that 8 bits stand for: activations lie in 0 .. TOP
 LEVELS = 255
 WEIGHT_LEVELS = 127
+ALONE, FAINT = (
+    0.7,
+    0.15,
+)  # shares of the training sounds that no other sound covers, or hardly heard
 
 
 class Detector(eqx.Module):
@@ -61,7 +65,10 @@ class Detector(eqx.Module):
         self.depthwise = _normal(keys[0], (LAYERS, KERNEL, CHANNELS), KERNEL)
         self.pointwise = _normal(keys[1], (LAYERS, CHANNELS, CHANNELS), CHANNELS / 2)
         self.scale, self.shift = jnp.ones((LAYERS, CHANNELS)), jnp.zeros((LAYERS, CHANNELS))
-        self.hidden, self.hidden_bias = _normal(keys[2], (flat, HIDDEN), flat / 2), jnp.zeros(HIDDEN)
+        self.hidden, self.hidden_bias = (
+            _normal(keys[2], (flat, HIDDEN), flat / 2),
+            jnp.zeros(HIDDEN),
+        )
         self.output, self.output_bias = _normal(keys[3], (HIDDEN,), HIDDEN), jnp.zeros(())
 
 
@@ -98,7 +105,7 @@ class Integers(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """What a network remembers of the frames so far: the last 4 vectors that each layer has read."""
+    """What a network remembers of a stream: the last 4 vectors that each layer has read."""
 
     rings: Float[Array, "layers kernel channels"]  # the oldest first
     last: Float[Array, "span channels"]  # what the dense layers look at
@@ -152,7 +159,8 @@ def detector_window(
     """
     if x.shape[1:] != (window_frames(), CHANNELS):
         raise ValueError(
-            f"x has windows of {x.shape[1:]}, wanted {(window_frames(), CHANNELS)}: cut features(...)"
+            f"x has windows of {x.shape[1:]}, wanted {(window_frames(), CHANNELS)}: cut them out "
+            "of what features() gives"
         )
     vectors = _convolutions(model, _rounded(model, jnp.asarray(x)))
     return _dense(model, vectors.reshape(len(x), -1))
@@ -189,7 +197,7 @@ def detector_step(
 ) -> tuple[Stream, Answers]:
     """Listen to some more frames, one by one, as the chip does.
 
-    A layer works when it has read two new vectors. So each takes half of the time of the one before,
+    A layer works when it has read two new vectors. So each works half as often as the one before,
     and an answer comes every 64 frames. How a stream is cut into pieces changes nothing. The
     counters of a stream last for 248 days.
     """
@@ -248,8 +256,8 @@ def aggregate(
 
 
 def operating_points(
-    music: Sequence[Float[np.ndarray, " n"]],
-    other: Sequence[Float[np.ndarray, " n"]],
+    music: Sequence[Float[np.ndarray, " _"]],
+    other: Sequence[Float[np.ndarray, " _"]],
     *,
     thresholds: Sequence[float],
     **options: Any,
@@ -282,7 +290,7 @@ def window_frames(vectors: int = SPAN) -> int:
 
 
 def layer_lengths(frames: int) -> list[int]:
-    """Vectors that each layer reads, and what comes out in the end: 446, 222, 110, 54, 26, 12, 5."""
+    """Vectors that each layer reads, and that come out: 446, 222, 110, 54, 26, 12, 5."""
     lengths = [frames]
     for _ in range(LAYERS):
         lengths.append((lengths[-1] - KERNEL) // STRIDE + 1)
@@ -350,7 +358,9 @@ def quantise(model: Network) -> Integers:
     biases = (model.bias, model.hidden_bias, model.output_bias)
     rounded = [_levels(w, s).astype(jnp.int8) for w, s in zip(weights, scales, strict=True)]
     units = _units(*scales)
-    whole = [jnp.round(b / _like(u, b)).astype(jnp.int32) for b, u in zip(biases, units, strict=True)]
+    whole = [
+        jnp.round(b / _like(u, b)).astype(jnp.int32) for b, u in zip(biases, units, strict=True)
+    ]
     return Integers(*rounded, *whole, *scales)
 
 
@@ -361,7 +371,9 @@ def restore(model: Integers) -> Network:
     units = _units(*scales)
     biases = [b.astype(jnp.float32) * _like(u, b) for b, u in zip(model[4:7], units, strict=True)]
     depthwise, pointwise, hidden, output = weights
-    return Network(depthwise, pointwise, biases[0], hidden, biases[1], output, biases[2], bytes=True)
+    return Network(
+        depthwise, pointwise, biases[0], hidden, biases[1], output, biases[2], bytes=True
+    )
 
 
 # Training ----------------------------------------------------------------------------------------
@@ -381,10 +393,12 @@ def train_detector(
 ) -> History:
     """Teach a detector which windows hold music, on examples that are new at each step.
 
-    Half of the windows are a song with a sound over it, at `snr` decibels; the others two sounds.
-    Both went through the same rooms, filters and gains, so that these tell nothing. What the paper
-    quantises is simulated: activations; so are weights here. Adam, whose rate falls along a cosine.
-    `until` stops earlier; to go on, `start` is the state of that history and all else as before.
+    Half of the windows are a song with a sound over it, at `snr` decibels; the others one sound or
+    two. All went through the same rooms, filters and gains: a network that is shown dry sounds and
+    music in rooms learns to hear rooms. Some sounds are very faint, for what is hardly heard is not
+    music. As in the paper, quantised activations are simulated; here quantised weights are too.
+    Adam, whose rate falls along a cosine. `until` stops earlier; to go on, `start` is the state of
+    that history and all else as before.
 
     Raises ValueError for settings out of range, and if clips are shorter than a window.
     """
@@ -445,18 +459,20 @@ def _draw(batch, snr):
 
 
 def _windows(key, clips, *, batch, snr):
-    keys = jax.random.split(key, 7)
+    keys = jax.random.split(key, 8)
     music = jax.random.bernoulli(keys[0], 0.5, (batch,))
     length = _samples()
     song = training.random_crops(keys[1], clips.songs, batch, length)
     other = training.random_crops(keys[2], clips.sounds, batch, length)
     noise = training.random_crops(keys[3], clips.sounds, batch, length)
     x = jnp.where(music[:, None], song, other)
-    ratio = jax.random.uniform(keys[6], (batch,), minval=snr[0], maxval=snr[1])
-    heard = degrade(keys[4], x, noise, clips.rooms, snr=ratio)
-    # what is hardly heard is not music
-    faint = jax.random.uniform(keys[5], (batch, 1), minval=-3.0, maxval=0.0)
-    heard = jnp.where(music[:, None], heard, heard * 10**faint)
+    ratio = jax.random.uniform(keys[5], (batch,), minval=snr[0], maxval=snr[1])
+    alone, faint = (
+        jax.random.bernoulli(keys[6], jnp.array([[ALONE], [FAINT]]), (2, batch)) & ~music[None]
+    )
+    heard = degrade(keys[4], x, noise, clips.rooms, snr=jnp.where(alone, 60.0, ratio))
+    decibels = jnp.where(faint, jax.random.uniform(keys[7], (batch,), minval=-60, maxval=-20), 0)
+    heard = heard * 10 ** (decibels / 20)[:, None]
     return features(heard), music.astype(jnp.float32)
 
 
@@ -495,22 +511,23 @@ def _active(model, y, bias):
 
 def _frame(model, stream, frame):
     """One frame: a layer that has read two new vectors gives one to the next."""
-    rings, seen = [], []
-    vector, arrived = _rounded(model, frame), jnp.array(True)
-    for layer in range(LAYERS):
-        ring = jnp.where(arrived, _push(stream.rings[layer], vector), stream.rings[layer])
-        count = stream.seen[layer] + arrived.astype(jnp.int32)
+
+    def read(arriving, layer):
+        vector, arrived = arriving
+        ring, count, *weights = layer
+        ring = jnp.where(arrived, _push(ring, vector), ring)
+        count = count + arrived.astype(jnp.int32)
         full = arrived & (count >= KERNEL) & ((count - KERNEL) % STRIDE == 0)
-        weights = (model.depthwise[layer], model.pointwise[layer], model.bias[layer])
-        vector = _if(full, partial(_vector, model), ring, *weights)
-        rings.append(ring)
-        seen.append(count)
-        arrived = full
+        return (_if(full, partial(_vector, model), ring, *weights), full), (ring, count)
+
+    layers = (stream.rings, stream.seen[:-1], model.depthwise, model.pointwise, model.bias)
+    arriving = (_rounded(model, frame), jnp.array(True))
+    (vector, arrived), (rings, seen) = lax.scan(read, arriving, layers)
     last = jnp.where(arrived, _push(stream.last, vector), stream.last)
-    seen.append(stream.seen[LAYERS] + arrived.astype(jnp.int32))
-    ready = arrived & (seen[-1] >= SPAN)
+    vectors = stream.seen[-1] + arrived.astype(jnp.int32)
+    ready = arrived & (vectors >= SPAN)
     logit = _if(ready, lambda last: _dense(model, last.reshape(1, -1))[0], last)
-    return Stream(jnp.stack(rings), last, jnp.stack(seen)), Answers(logit, ready)
+    return Stream(rings, last, jnp.append(seen, vectors)), Answers(logit, ready)
 
 
 def _vector(model, ring, depthwise, pointwise, bias):

@@ -1,7 +1,7 @@
 """What listening all day costs: milliamperes, joules, and thresholds as a share of the battery.
 
-Agüera y Arcas et al. (2017), section 5: the chip that waits for music draws less than 0.4 mA; waking
-the phone's processor to recognise a song takes 2.0 J, about 100 times a day.
+Agüera y Arcas et al. (2017), section 5: the chip that waits for music draws less than 0.4 mA;
+waking the phone's processor to recognise a song takes 2.0 J, about 100 times a day.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def wakeups_per_day(
 ) -> float | Float[np.ndarray, "..."]:
     """Wake-ups of a day with `music` encounters with music and `hours` of other sound.
 
-    `false_alarms` are those of an hour. With `energy_day` this turns a threshold into a current. The
-    numbers of encounters and hours are our assumption.
+    `false_alarms` are those of an hour. With `energy_day` this turns a threshold into a current.
+    How many encounters and hours a day has is our assumption.
 
     Raises ValueError for negative numbers, and for a recall above 1.
     """

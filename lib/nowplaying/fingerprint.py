@@ -5,8 +5,8 @@ convolutions, then a divide-and-encode block (Lai et al., 2015); batch normalisa
 way but for the last layer; a triplet loss (Schroff et al., 2015). Fingerprints are vectors of
 length 1; those of the same moment of a song lie close together, however noisy the room.
 
-The paper gives neither widths nor window, margin or batch: these are our choices, and 2 seconds what
-others report. `train_fingerprinter` gives a `Fingerprinter`, `fold` makes an `Encoder` of it.
+The paper gives neither widths nor window, margin or batch: these are our choices, and 2 seconds
+what others report. `train_fingerprinter` gives a `Fingerprinter`, `fold` makes an `Encoder` of it.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Fingerprinter(eqx.Module):
     its own share of them and a small network of its own: a layer of 8 units and a sum.
     """
 
-    kernels: tuple[Float[Array, "time frequency inputs outputs"], ...]
-    scales: tuple[Float[Array, " outputs"], ...]
-    shifts: tuple[Float[Array, " outputs"], ...]
+    kernels: tuple[Float[Array, "_ _ _ _"], ...]  # time, frequency, inputs, outputs
+    scales: tuple[Float[Array, " _"], ...]
+    shifts: tuple[Float[Array, " _"], ...]
     divide: Float[Array, "d share units"]
     divide_bias: Float[Array, "d units"]
     encode: Float[Array, "d units"]
@@ -56,7 +56,9 @@ class Fingerprinter(eqx.Module):
     def __init__(self, key: PRNGKeyArray, *, d: int = 96):
         flat = (FRAMES // 2 ** len(WIDTHS)) * (FINGERPRINT.mels // 2 ** len(WIDTHS)) * WIDTHS[-1]
         if not 1 <= d <= flat:
-            raise ValueError(f"d={d} must lie in 1 .. {flat}: each dimension needs a share of these")
+            raise ValueError(
+                f"d={d} must lie in 1 .. {flat}: each dimension needs a share of these"
+            )
         shapes = [(3, 3, 1, WIDTHS[0])]
         for narrow, wide in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
             shapes += [(1, 3, narrow, wide), (3, 1, wide, wide)]
@@ -74,8 +76,8 @@ class Fingerprinter(eqx.Module):
 class Encoder(eqx.Module):
     """The network that fingerprints: normalisations are folded into the kernels and a bias."""
 
-    kernels: tuple[Float[Array, "time frequency inputs outputs"], ...]
-    biases: tuple[Float[Array, " outputs"], ...]
+    kernels: tuple[Float[Array, "_ _ _ _"], ...]  # time, frequency, inputs, outputs
+    biases: tuple[Float[Array, " _"], ...]
     divide: Float[Array, "d share units"]
     divide_bias: Float[Array, "d units"]
     encode: Float[Array, "d units"]
@@ -110,15 +112,15 @@ class Pairs(NamedTuple):
 
 def fingerprints(
     model: Encoder,
-    recordings: Sequence[Shaped[np.ndarray, " n"]],
+    recordings: Sequence[Shaped[np.ndarray, " _"]],
     *,
     hop: int = RATE,
     offset: int = 0,
 ) -> list[Float[np.ndarray, "windows d"]]:
     """One fingerprint each `hop` samples of each recording, the first at `offset`.
 
-    Recordings are floats -1..1 or int16, at 8 kHz, and may differ in length: one of 8 s has 6 windows
-    that begin 1 s apart. Silence has a fingerprint too. A NaN makes that of its windows NaN.
+    Recordings are floats -1..1 or int16, at 8 kHz, and may differ in length: one of 8 s has 6
+    windows that begin 1 s apart. Silence has a fingerprint too. A NaN makes that of its windows NaN.
 
     Raises ValueError for a recording shorter than 2.08 s after `offset`, and for `hop` < 1.
     """
@@ -254,11 +256,13 @@ def train_fingerprinter(
     training.check_clips(clips, WINDOW + 2 * int(SHIFT * RATE))
     if len(clips.songs) < batch // 2:
         raise ValueError(
-            f"clips.songs has {len(clips.songs)} songs, wanted {batch // 2}, as a batch={batch} takes "
+            f"clips.songs has {len(clips.songs)} songs, wanted {batch // 2}, as batch={batch} takes "
             "two pairs from each: use a smaller one"
         )
     if start is None:
-        model = Fingerprinter(jax.random.fold_in(key, steps), d=d)  # steps draw with smaller numbers
+        model = Fingerprinter(
+            jax.random.fold_in(key, steps), d=d
+        )  # steps draw with smaller numbers
         start = training.start(model, tuple(map(training.fresh_statistics, model.scales)))
     task = training.Task(_draw(batch, snr), _scores(loss), rate, steps)
     return training.train(
@@ -266,9 +270,7 @@ def train_fingerprinter(
     )
 
 
-def draw_pairs(
-    key: PRNGKeyArray, clips: Clips, *, batch: int, snr: tuple[float, float]
-) -> Pairs:
+def draw_pairs(key: PRNGKeyArray, clips: Clips, *, batch: int, snr: tuple[float, float]) -> Pairs:
     """Pairs of windows for one step of training: see `train_fingerprinter`."""
     keys = jax.random.split(key, 6)
     songs, length = clips.songs.shape
@@ -327,8 +329,8 @@ def _windows(x, number, hop, offset):
     """A view of the windows of a recording."""
     if len(x) - offset < WINDOW:
         raise ValueError(
-            f"recordings[{number}] has {len(x)} samples, wanted at least {WINDOW} from offset={offset}"
-            " on: 2.08 s at 8 kHz"
+            f"recordings[{number}] has {len(x)} samples, wanted at least {WINDOW} from "
+            f"offset={offset} on: 2.08 s at 8 kHz"
         )
     return np.lib.stride_tricks.sliding_window_view(x[offset:], WINDOW)[::hop]
 

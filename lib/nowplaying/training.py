@@ -40,7 +40,7 @@ class State(NamedTuple):
     """All that training needs to go on."""
 
     model: PyTree
-    statistics: PyTree[Statistics]
+    statistics: Statistics | tuple[Statistics, ...]
     memory: PyTree  # the optimiser's
     done: int  # steps
 
@@ -86,7 +86,7 @@ def train(
     return History(loss, accuracy, State(*arrays, until))
 
 
-def start(model: PyTree, statistics: PyTree[Statistics]) -> State:
+def start(model: PyTree, statistics: Statistics | tuple[Statistics, ...]) -> State:
     """A network before its first step."""
     return State(model, statistics, optax.scale_by_adam().init(model), 0)
 
@@ -140,17 +140,21 @@ def floats(x: Shaped[Array | np.ndarray, "*batch n"]) -> Float[Array, "*batch n"
 
 
 def crop(
-    clips: Shaped[Array, "clips n"],
+    clips: Shaped[Array | np.ndarray, "clips n"],
     which: Integer[Array, " b"],
     begin: Integer[Array, " b"],
     length: int,
 ) -> Float[Array, "b length"]:
     """Cut `length` samples out of the clips `which`, from the samples `begin` on."""
-    return floats(jax.vmap(lambda i, t: lax.dynamic_slice(clips, (i, t), (1, length))[0])(which, begin))
+
+    def cut(i, t):
+        return lax.dynamic_slice(jnp.asarray(clips), (i, t), (1, length))[0]
+
+    return floats(jax.vmap(cut)(which, begin))
 
 
 def random_crops(
-    key: PRNGKeyArray, clips: Shaped[Array, "clips n"], count: int, length: int
+    key: PRNGKeyArray, clips: Shaped[Array | np.ndarray, "clips n"], count: int, length: int
 ) -> Float[Array, "count length"]:
     """Pieces of `length` samples from anywhere."""
     one, two = jax.random.split(key)
