@@ -109,7 +109,8 @@ def test_sounds_are_functions_of_kind_and_seed(kind):
     assert heard.shape == (16_000,) and (heard == synthesis.sound(kind, 3, 2.0)).all()
     assert (heard != synthesis.sound(kind, 4, 2.0)).any() and np.abs(heard).max() <= 1
     wanted = 0.001 if kind == "silence" else 0.1
-    assert np.sqrt(np.mean(heard**2)) == pytest.approx(wanted, rel=0.15)  # knocks are clipped
+    least = 0.7 if kind in ("office", "steps") else 0.99  # of knocks, the peaks are clipped
+    assert least < np.sqrt(np.mean(heard**2)) / wanted < 1.01
     for samples in (1, 2, 300):
         assert np.isfinite(synthesis.sound(kind, 0, samples / RATE)).all()
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Float32, PRNGKeyArray
 from scipy.fft import next_fast_len
 from scipy.signal import butter, resample_poly, sosfilt
 
-from lib.nowplaying.synthesis import LOUDNESS, RATE
+from lib.nowplaying.synthesis import LOUDNESS, RATE, generator
 
 SOUND = 343.0  # metres per second, in air of 20 degrees Celsius
 FAINT = 1e-9  # power below which a recording counts as silent
@@ -28,9 +28,9 @@ def room(seed: int, *, length: int = 2048) -> Float32[np.ndarray, " length"]:
     Walls reflect 0.5 to 0.85 of the pressure, as in furnished rooms. Below 80 Hz, where many images
     add up to a boom that no room has, the response is filtered as its inventors advise.
 
-    Raises ValueError as `impulse_response` does.
+    Raises ValueError if `seed` is negative or `length` < 1.
     """
-    rng = np.random.default_rng([*b"room", seed])
+    rng = generator("room", seed)
     size = rng.uniform([3, 3, 2.3], [9, 8, 3.5])
     source, microphone = size * rng.uniform(0.2, 0.8, (2, 3))
     response = impulse_response(size, source, microphone, rng.uniform(0.5, 0.85), length=length)
@@ -52,7 +52,7 @@ def impulse_response(
     Places are in metres from one corner. The direct path arrives at sample 0, not when it would.
 
     Raises ValueError if a place lies outside of the room, the two places are one, `reflection`
-    outside of 0 .. 1, or `length` < 1.
+    does not lie in 0 .. 1, or `length` < 1.
     """
     inside = np.stack([source, microphone])
     if not ((0 < inside) & (inside < size)).all() or (source == microphone).all():
@@ -145,9 +145,8 @@ def _through(keys, x, rooms, rooms_share, band_share):
     response = jnp.where(in_room, jnp.fft.rfft(chosen, padded), 1)
     in_band = jax.random.uniform(keys[1], (batch, 1)) < band_share
     band = jnp.where(in_band, _band(keys[2], batch, padded), 1)
-    return jnp.fft.irfft(jnp.fft.rfft(x, padded) * response * band.astype(response.dtype), padded)[
-        :, :n
-    ]
+    spectrum = jnp.fft.rfft(x, padded) * response * band.astype(response.dtype)
+    return jnp.fft.irfft(spectrum, padded)[:, :n]
 
 
 def _band(key, batch, padded):

@@ -40,7 +40,7 @@ def song(seed: int, seconds: float) -> Float32[np.ndarray, " n"]:
 
     Raises ValueError if `seed` is negative or `seconds` makes no sample.
     """
-    rng = _generator("song", seed)
+    rng = generator("song", seed)
     n = _samples(seconds)
     piece = _piece(rng)
     mix = np.zeros(n, np.float32)
@@ -54,14 +54,24 @@ def song(seed: int, seconds: float) -> Float32[np.ndarray, " n"]:
 def sound(kind: str, seed: int, seconds: float) -> Float32[np.ndarray, " n"]:
     """A sound of everyday life that is not music, one of `KINDS`.
 
-    "silence" is a faint hiss, a hundredth as loud as the others.
+    "silence" is a faint hiss, a hundredth as loud as the others; the peaks of knocks are clipped.
 
     Raises ValueError for an unknown `kind`, a negative `seed` or `seconds` that make no sample.
     """
     if kind not in _SOUNDS:
         raise ValueError(f"kind={kind!r} is not known: use one of {', '.join(KINDS)}")
-    heard = _at_loudness(_SOUNDS[kind](_generator(kind, seed), _samples(seconds)))
+    heard = _at_loudness(_SOUNDS[kind](generator(kind, seed), _samples(seconds)))
     return heard / np.float32(100) if kind == "silence" else heard
+
+
+def generator(purpose: str, seed: int) -> np.random.Generator:
+    """Random numbers of their own for each purpose and seed.
+
+    Raises ValueError if `seed` is negative.
+    """
+    if seed < 0:
+        raise ValueError(f"seed={seed} must not be negative")
+    return np.random.default_rng([*purpose.encode(), seed])
 
 
 class Instrument(NamedTuple):
@@ -328,7 +338,7 @@ def _knocks(rng, n, times):
     for at in (times * RATE).astype(int):
         size = int(rng.uniform(0.01, 0.12) * RATE)
         knock = rng.standard_normal(size) * np.exp(-6 * np.arange(size) / size)
-        knock = rng.uniform(0.3, 2) * _resonance(knock, rng.uniform(80, 2500), 0.9)
+        knock = rng.uniform(2, 10) * _resonance(knock, rng.uniform(80, 2500), 0.9)
         part = heard[at : at + size]
         part += knock[: len(part)]
     return heard
@@ -375,13 +385,6 @@ def _unit(x):
 
 def _at_loudness(x) -> Float32[np.ndarray, " n"]:
     return np.clip(LOUDNESS * _unit(x), -1, 1).astype(np.float32)
-
-
-def _generator(purpose: str, seed: int) -> np.random.Generator:
-    """Random numbers of their own for each purpose and seed."""
-    if seed < 0:
-        raise ValueError(f"seed={seed} must not be negative")
-    return np.random.default_rng([*purpose.encode(), seed])
 
 
 def _samples(seconds: float) -> int:
