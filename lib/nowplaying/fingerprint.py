@@ -120,7 +120,8 @@ def fingerprints(
     """One fingerprint each `hop` samples of each recording, the first at `offset`.
 
     Recordings are floats -1..1 or int16, at 8 kHz, and may differ in length: one of 8 s has 6
-    windows that begin 1 s apart. Silence has a fingerprint too. A NaN makes that of its windows NaN.
+    windows that begin 1 s apart. Silence has a fingerprint too. A NaN makes that of its windows
+    NaN.
 
     Raises ValueError for a recording shorter than 2.08 s after `offset`, and for `hop` < 1.
     """
@@ -256,8 +257,8 @@ def train_fingerprinter(
     training.check_clips(clips, WINDOW + 2 * int(SHIFT * RATE))
     if len(clips.songs) < batch // 2:
         raise ValueError(
-            f"clips.songs has {len(clips.songs)} songs, wanted {batch // 2}, as batch={batch} takes "
-            "two pairs from each: use a smaller one"
+            f"clips.songs has {len(clips.songs)} songs, wanted {batch // 2}, as batch={batch} "
+            "takes two pairs from each: use a smaller one"
         )
     if start is None:
         model = Fingerprinter(
