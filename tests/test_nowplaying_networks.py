@@ -185,15 +185,16 @@ def test_eight_bits_compute_as_whole_numbers_do(network, frames):
 def test_training_simulates_what_will_be_deployed(trained, frames):
     model, before = trained
     x = jnp.asarray(np.stack([frames[i * 100 :][:446] for i in range(16)]))
+    simulate = jax.jit(detector._training_logits)
     for _ in range(3):  # statistics of the batch itself: undo the moving average
-        logits, after = detector._training_logits(model, before, x)
+        logits, after = simulate(model, before, x)
         before = jax.tree.map(lambda new, old: (new - 0.9 * old) / 0.1, after, before)
     deployed = detector.restore(detector.quantise(detector.fold(model, before)))
     answers = np.asarray(detector.detector_window(deployed, x))
     plain = np.asarray(detector.detector_window(detector.fold(model, before), x))
     assert np.abs(answers - logits).max() <= 0.1 * np.ptp(plain)
-    loss, (_, right) = detector.detector_loss(model, before, x, jnp.ones(16))
-    z = np.asarray(detector._training_logits(model, before, x)[0], float)
+    loss, (_, right) = jax.jit(detector.detector_loss)(model, before, x, jnp.ones(16))
+    z = np.asarray(simulate(model, before, x)[0], float)
     assert float(loss) == pytest.approx(-np.log(expit(z)).mean(), rel=1e-5)
     assert float(right) == (z > 0).mean()
 
@@ -289,7 +290,8 @@ def test_convolutions_as_products_are_xlas():
         x = jax.random.normal(KEY, (2, 6, 10, shape[2]))
         kernel = jax.random.normal(KEY, shape)
         truth = fingerprint._convolution(x, kernel)
-        np.testing.assert_allclose(fingerprint._convolution_product(x, kernel), truth, atol=1e-5)
+        ours = jax.jit(fingerprint._convolution_product)(x, kernel)
+        np.testing.assert_allclose(ours, truth, atol=1e-5)
 
 
 def test_divide_and_encode_equals_a_loop():
@@ -356,6 +358,9 @@ def test_fingerprints_of_recordings():
 # Losses ------------------------------------------------------------------------------------------
 
 
+triplets = jax.jit(fingerprint.triplet_semihard, static_argnames="margin")
+
+
 def units(count, d=6):
     x = RNG.normal(size=(count, d)).astype(np.float32)
     return x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -363,11 +368,11 @@ def units(count, d=6):
 
 def test_triplet_losses_that_can_be_told_by_hand():
     e, songs, times = jnp.eye(3), np.arange(3), np.zeros(3, np.float32)
-    perfect = fingerprint.triplet_semihard(e, e, songs, times)
+    perfect = triplets(e, e, songs, times)
     assert (float(perfect.loss), float(perfect.accuracy)) == (0, 1)
-    rolled = fingerprint.triplet_semihard(e, jnp.roll(e, 1, 0), songs, times)
+    rolled = triplets(e, jnp.roll(e, 1, 0), songs, times)
     assert float(rolled.loss) == pytest.approx(0.4) and float(rolled.accuracy) == 0
-    alone = fingerprint.triplet_semihard(e, jnp.roll(e, 1, 0), np.zeros(3, int), times)
+    alone = triplets(e, jnp.roll(e, 1, 0), np.zeros(3, int), times)
     assert (float(alone.loss), float(alone.accuracy)) == (0, 1)
 
 
@@ -387,7 +392,7 @@ def test_losses_equal_loops():
             n = harder.min() if len(harder) else d[far[i]].max()
             costs.append(max(d[i] - n + 0.3, 0))
             right.append(d[far[i]].min() > d[i])
-    ours = fingerprint.triplet_semihard(jnp.asarray(a), jnp.asarray(p), songs, times, margin=0.3)
+    ours = triplets(jnp.asarray(a), jnp.asarray(p), songs, times, margin=0.3)
     np.testing.assert_allclose(ours, (np.mean(costs), np.mean(right)), atol=1e-5)
     assert 0 < np.mean(right) < 1 and 0 < np.mean(np.array(costs) > 0) < 1
     both, costs, right = np.concatenate([a, p]), [], []
@@ -396,10 +401,11 @@ def test_losses_equal_loops():
         cosine, at = both[others] @ both[i], others.index((i + 8) % 16)
         costs.append(-log_softmax(cosine / 0.1)[at])
         right.append(cosine.argmax() == at)
-    ours = fingerprint.nt_xent(jnp.asarray(a), jnp.asarray(p), songs, times, temperature=0.1)
+    softmax = jax.jit(partial(fingerprint.nt_xent, temperature=0.1))
+    ours = softmax(jnp.asarray(a), jnp.asarray(p), songs, times)
     np.testing.assert_allclose(ours, (np.mean(costs), np.mean(right)), atol=1e-5)
     for loss in fingerprint.LOSSES.values():
-        slope = jax.grad(lambda x, loss=loss: loss(x, jnp.asarray(p), songs, times).loss)
+        slope = jax.jit(jax.grad(lambda x, loss=loss: loss(x, jnp.asarray(p), songs, times).loss))
         assert np.isfinite(slope(jnp.asarray(a))).all()
 
 

@@ -385,7 +385,7 @@ def train_detector(
     key: PRNGKeyArray,
     steps: int = 300,
     batch: int = 64,
-    rate: float = 3e-3,
+    rate: float = 5e-3,
     snr: tuple[float, float] = (-10.0, 20.0),
     start: State | None = None,
     until: int | None = None,

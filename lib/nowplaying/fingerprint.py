@@ -229,7 +229,7 @@ def train_fingerprinter(
     key: PRNGKeyArray,
     d: int = 96,
     steps: int = 300,
-    batch: int = 96,
+    batch: int = 64,
     rate: float = 2e-3,
     snr: tuple[float, float] = (-3.0, 15.0),
     loss: str = "triplet",
