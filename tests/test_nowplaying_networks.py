@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from jax import lax
 from scipy.special import expit, log_softmax
 
+from lib.datasets.synthesis import KINDS, RATE, song, sound
 from lib.nowplaying import detector, energy, fingerprint, training
 from lib.nowplaying.mel import FINGERPRINT, log_mel
 from lib.nowplaying.rooms import room
-from lib.nowplaying.synthesis import KINDS, RATE, song, sound
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)

@@ -12,7 +12,8 @@ from scipy.optimize import least_squares
 from scipy.special import jv
 
 from lib import datasets
-from lib.nowplaying import mel, rooms, synthesis
+from lib.datasets import synthesis
+from lib.nowplaying import mel, rooms
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)

@@ -45,8 +45,8 @@ def music(scale: str) -> MusicData:
 
 
 def generated(banner: Banner) -> MusicData:
-    """Songs of `lib.nowplaying.synthesis`, named by their seeds."""
-    from lib.nowplaying.synthesis import song  # slow to import, and only needed here
+    """Songs of `lib.datasets.synthesis`, named by their seeds."""
+    from lib.datasets.synthesis import song  # slow to import, and only needed here
 
     names = [f"generated {seed}" for seed in STAND_INS]
     return MusicData(names, [song(seed, STAND_IN_LENGTH) for seed in STAND_INS], "embedded", banner)

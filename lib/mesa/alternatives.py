@@ -60,7 +60,8 @@ def mesa_sherman_morrison(
 
     R_t = (R_{t-1} - R_{t-1} k_t k_t^T R_{t-1} / (gamma_t + k_t . R_{t-1} k_t)) / gamma_t from
     R_0 = lam I. Gradients keep R_T only and undo the updates one by one, which is fast to run out
-    of digits: in float32 they are wrong for lam |k|^2 of 10,000, where the output still is right.
+    of digits: in float32 they are wrong for ``lam |k|^2`` of 10,000, where the output still is
+    right.
 
     Raises ValueError as `mesa` does.
     """

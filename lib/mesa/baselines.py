@@ -44,10 +44,10 @@ def oracle(s: States, w: Float[Array, "B n n"], teacher: Teacher | None = None) 
 def ridge(s: States, lam: Number, *, features: Float[Array, "B T d"] | None = None) -> States:
     """Least squares on all transitions seen so far, at every t.
 
-    Phi_t minimises 1/2 sum_{i<t} |s_{i+1} - Phi x_i|^2 + |Phi|^2 / (2 lam), f_t = Phi_t x_t, where
-    x is s, or `features` of it: a teacher's outputs, or stacked states. `lam` is the variance that
-    the entries of Phi have in advance, in units of the noise: for random rotations 1 / n, so that
-    the best is 1 / (n sigma_h^2).
+    Phi_t minimises ``1/2 sum_{i<t} |s_{i+1} - Phi x_i|^2 + |Phi|^2 / (2 lam)``, f_t = Phi_t x_t,
+    where x is s, or `features` of it: a teacher's outputs, or stacked states. `lam` is the variance
+    that the entries of Phi have in advance, in units of the noise: for random rotations 1 / n, so
+    that the best is 1 / (n sigma_h^2).
 
     Raises ValueError if `lam` is not positive.
     """
@@ -71,7 +71,8 @@ def recursive_least_squares(
 ) -> Regression:
     """Ridge regression of values on keys up to each time, applied to that time's query.
 
-    One rank-one update a step (Sherman and Morrison). Digits get lost once lam |k|^2 passes 1e4.
+    One rank-one update a step (Sherman and Morrison). Digits get lost once ``lam |k|^2`` passes
+    1e4.
 
     Raises ValueError if `lam` is not positive.
     """

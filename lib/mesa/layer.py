@@ -3,7 +3,7 @@
 At each time t it solves a ridge regression on all that came before, as in
 von Oswald et al. (2024), arXiv 2309.05858v2:
 
-    Phi_t = argmin_Phi  sum_{i<=t} |v_i - Phi k_i|^2 / 2 + |Phi|^2 / (2 lam),    o_t = Phi_t q_t
+    ``Phi_t = argmin_Phi  sum_{i<=t} |v_i - Phi k_i|^2 / 2 + |Phi|^2 / (2 lam),  o_t = Phi_t q_t``
 
 which is o_t = sum_{i<=t} v_i (k_i . R_t q_t) with R_t = (sum_{i<=t} k_i k_i^T + I / lam)^-1. The
 paper updates R_t step by step. Here all times are solved at once: R_t = lam I - sum_{i<=t} e_i
@@ -62,8 +62,8 @@ def mesa(
     regulariser 1 / lam included, which in MesaNet (arXiv 2506.05233) stays.
 
     `chunk` keys are taken in together, see `innovations`: it changes the speed, not the result.
-    Float32 loses digits as lam |k|^2 grows, and with `gamma` as lam / (gamma_1 .. gamma_T) does.
-    One step of `refine` wins back what a solver with H_t itself would have, for half as much work
+    Float32 loses digits as ``lam |k|^2`` or, with `gamma`, lam / (gamma_1 .. gamma_T) grows. One
+    step of `refine` wins back what a solver with H_t itself would have, for half as much work
     again. Gradients come in reverse mode only, by the implicit function theorem.
 
     Raises ValueError if shapes do not fit, `chunk` < 1, `refine` < 0, and if lam <= 0 or gamma is

@@ -70,7 +70,7 @@ def train(
     learn: Callable[[Any], Any] = lambda model: model,
     progress: Any = None,
 ) -> History:
-    """Minimise 1/2 sum_t |error_t|^2, averaged over sequences that are new at each step.
+    """Minimise ``1/2 sum_t |error_t|^2``, averaged over sequences that are new at each step.
 
     `generate` draws a batch of sequences from a key. `at` are the steps after which the model is
     tested, the last of which ends the training. To go on, `start` is the state of an earlier

@@ -23,10 +23,10 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Int8, Integer, PRNGKeyArray
 
+from lib.datasets.synthesis import RATE
 from lib.nowplaying import training
 from lib.nowplaying.mel import DETECTOR, log_mel
 from lib.nowplaying.rooms import degrade
-from lib.nowplaying.synthesis import RATE
 from lib.nowplaying.training import Clips, History, State, Statistics
 
 LAYERS, KERNEL, STRIDE = 6, 4, 2

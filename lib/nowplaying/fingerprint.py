@@ -22,10 +22,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray, Shaped
 
+from lib.datasets.synthesis import RATE
 from lib.nowplaying import training
 from lib.nowplaying.mel import FINGERPRINT, log_mel
 from lib.nowplaying.rooms import degrade
-from lib.nowplaying.synthesis import RATE
 from lib.nowplaying.training import Clips, History, State, Statistics
 
 FRAMES = 64

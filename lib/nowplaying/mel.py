@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Float32
 from scipy.signal.windows import hann
 
-from lib.nowplaying.synthesis import RATE
+from lib.datasets.synthesis import RATE
 
 
 class FrontEnd(NamedTuple):

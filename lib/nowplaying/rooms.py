@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Float32, PRNGKeyArray
 from scipy.fft import next_fast_len
 from scipy.signal import butter, resample_poly, sosfilt
 
-from lib.nowplaying.synthesis import LOUDNESS, RATE, generator
+from lib.datasets.synthesis import LOUDNESS, RATE, generator
 
 SOUND = 343.0  # metres per second, in air of 20 degrees Celsius
 FAINT = 1e-9  # power below which a recording counts as silent
