@@ -20,7 +20,13 @@ from lib.nowplaying.rooms import room
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
+
 LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_in_any_order(monkeypatch):
+    monkeypatch.setitem(globals(), "RNG", np.random.default_rng(0))
 
 
 @jax.jit
