@@ -50,6 +50,8 @@ STYLE = {
 TRACE = ("tape", "step", "pc", "head0", "head1", "place", "value", "end")
 STEPPER_INSTRUCTIONS, STEPPER_BYTES = 3000, 150_000  # what one page element may weigh
 GAME_INTENSITIES, GAME_BYTES = np.arange(1, 11), 60_000
+HEARD = ("label", "audio", "truth", "said", "words", "spectrogram", "found")
+LISTENING_BYTES, LISTENING_SECONDS = 300_000, 15
 
 
 def use_style() -> None:
@@ -308,6 +310,111 @@ def choice_game(
             f"caption: at most {GAME_BYTES}"
         )
     return HTML(text)
+
+
+def listening(
+    known: Mapping[str, ArrayLike], heard: Sequence[Mapping], *, rate: int, caption: str
+) -> HTML:
+    """Recordings to hear, a guess which song each is, and what a recogniser said.
+
+    `known` holds the sound of songs by name, -1 .. 1, `rate` samples a second. Each of `heard` has
+    a `label`, the `audio`, the `truth`, which is a name of `known` or None, what was `said`, a name
+    or None, in a sentence the `words` for it, the `spectrogram` (frames, bands) of what was heard,
+    and that of the place `found` in a song, or None.
+
+    Where scripts do not run (a notebook, a printed page) there are players, and the answers to be
+    unfolded. In the book, listening.js asks for a guess first, and keeps the score.
+
+    Raises ValueError if there are no songs or nothing was heard; if an entry lacks one of these, or
+    names a song that is not in `known`; if a sound is not one channel of at most 15 s of finite
+    numbers, or a spectrogram not two-dimensional and finite; if `caption` is empty; or if all of it
+    weighs more than 300 kB.
+    """
+    if not known or not heard or not caption.strip():
+        raise ValueError(
+            f"listening needs songs, sounds and a caption, got {len(known)}, {len(heard)} and "
+            f"{caption!r}"
+        )
+    songs = [_clip("", f"Song {name}", known[name], rate) for name in known]
+    sounds = [_sound(number, one, list(known), rate) for number, one in enumerate(heard, 1)]
+    names = html.escape(json.dumps(list(known)), quote=True)
+    text = (
+        f"<div class='listening' data-names=\"{names}\"><figure>"
+        "<p class='listening-title'>On file</p>"
+        f"<div class='listening-songs'>{''.join(songs)}</div>"
+        "<p class='listening-title'>Heard</p>"
+        f"<div class='listening-sounds'>{''.join(sounds)}</div>"
+        f"<figcaption>{html.escape(caption)}</figcaption></figure></div>"
+    )
+    if len(text.encode()) > LISTENING_BYTES:
+        raise ValueError(
+            f"known and heard make {len(text.encode())} bytes of HTML: at most {LISTENING_BYTES}; "
+            "use fewer or shorter sounds"
+        )
+    return HTML(text)
+
+
+def _sound(number: int, one: Mapping, names: list[str], rate: int) -> str:
+    """One sound that was heard, with the answer to be unfolded."""
+    where = f"heard[{number - 1}]"
+    missing = [name for name in HEARD if name not in one]
+    if missing:
+        raise ValueError(f"{where} has no {', '.join(missing)}: wanted {', '.join(HEARD)}")
+    for name in ("truth", "said"):
+        if one[name] is not None and one[name] not in names:
+            raise ValueError(f"{where}[{name!r}] is {one[name]!r}: use None or one of {names}")
+    player = _clip(str(number), one["label"], one["audio"], rate)
+    pictures = _spectrogram(f"{where}['spectrogram']", one["spectrogram"], "What was heard")
+    if one["found"] is not None:
+        title = f"The place in song {one['said']} that was found"
+        pictures += _spectrogram(f"{where}['found']", one["found"], title)
+    data = f"data-truth='{one['truth'] or ''}' data-said='{one['said'] or ''}'"
+    return (
+        f"<div class='listening-sound' {data}>{player}<details>"
+        f"<summary>What the recogniser said about sound {number}</summary>"
+        f"<p>{html.escape(one['words'])}</p>{pictures}</details></div>"
+    )
+
+
+def _clip(number: str, label: str, audio: ArrayLike, rate: int) -> str:
+    """A player for one sound, which comes with it as MP3."""
+    import soundfile  # loads a library of the system's, which only this needs
+
+    x = np.asarray(audio, float)
+    if x.ndim != 1 or not 0 < len(x) <= LISTENING_SECONDS * rate or not np.isfinite(x).all():
+        raise ValueError(
+            f"the sound {label!r} has shape {x.shape}: wanted one channel of finite numbers, at "
+            f"most {LISTENING_SECONDS} s of {rate} samples"
+        )
+    file = io.BytesIO()
+    soundfile.write(file, np.clip(x, -1, 1), rate, format="MP3", compression_level=0.8)
+    sound = base64.b64encode(file.getvalue()).decode()
+    title = f"<b>{number}</b> {html.escape(label)}"
+    return (
+        f"<div class='listening-clip'><span>{title}</span>"
+        f"<audio controls preload='metadata' aria-label='{html.escape(label, quote=True)}'"
+        f" src='data:audio/mpeg;base64,{sound}'></audio></div>"
+    )
+
+
+def _spectrogram(where: str, values: ArrayLike, title: str) -> str:
+    """A spectrogram as a picture as wide as the page, low bands below."""
+    x = np.asarray(values, float)
+    if x.ndim != 2 or not x.size or not np.isfinite(x).all():
+        raise ValueError(f"{where} has shape {x.shape}: wanted (frames, bands) of finite numbers")
+    low, high = np.quantile(x, (0.05, 0.999))
+    level = np.clip((x.T[::-1] - low) / max(high - low, 1e-9), 0, 1)
+    picture = Picture.fromarray(np.uint8(15 * level), "P")
+    colours = mpl.colormaps["cividis"](np.linspace(0, 1, 16))[:, :3]
+    picture.putpalette(np.uint8(255 * colours).ravel().tolist())
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True, bits=4)
+    data = base64.b64encode(file.getvalue()).decode()
+    return (
+        f"<p class='listening-what'>{html.escape(title)}</p><div class='listening-picture'>"
+        f"<img src='data:image/png;base64,{data}' alt='Spectrogram. {html.escape(title)}.'"
+        " style='width:100%;height:96px'></div>"
+    )
 
 
 def _first(columns: Mapping[str, ArrayLike], limit: int | None) -> dict[str, np.ndarray]:

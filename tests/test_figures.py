@@ -1,7 +1,9 @@
-"""Figures that are more than a picture: two programs step by step, a game beside the models."""
+"""Figures that are more than a picture: two programs step by step, a game, songs to hear."""
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -12,6 +14,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import PIL.Image
 import pytest
 from scipy.special import expit
 
@@ -101,13 +104,13 @@ def test_the_spacetime_picture_stands_alone():
 
 def write_page(folder: Path, element: str) -> str:
     """The address of a small page with an element twice, as a chapter may have it."""
-    for name in ("book.css", "stepper.js", "game.js"):
+    for name in ("book.css", "stepper.js", "game.js", "listening.js"):
         shutil.copy(STATIC / name, folder)
     (folder / "page.html").write_text(
         "<!doctype html><html lang='en' data-theme='light'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width'><title>A page</title>"
         "<link rel='stylesheet' href='book.css'><script src='stepper.js'></script>"
-        "<script src='game.js'></script>"
+        "<script src='game.js'></script><script src='listening.js'></script>"
         "<style>body { font: 16px/1.6 sans-serif } main { max-width: 800px; margin: auto }"
         "html[data-theme=dark] body { background: #14181e; color: #ced6dd }</style></head>"
         f"<body><main class='bd-article'><h1>A page</h1>{element * 2}</main></body></html>",
@@ -417,4 +420,131 @@ def test_without_scripts_the_picture_of_the_game_is_there(browser, game_page):
     picture = tab.get_by_role("img", name="a < b").first
     assert picture.is_visible() and picture.bounding_box()["width"] > 300
     assert tab.get_by_role("button").count() == 0
+    context.close()
+
+
+# Songs to hear -----------------------------------------------------------------------------------
+
+RATE = 8000
+SWEEP = 0.3 * np.sin(2 * np.pi * 400 * np.arange(2 * RATE) ** 2 / RATE**2 / 4).astype(np.float32)
+BANDS = np.add.outer(np.arange(60.0), np.arange(64.0))
+SOUND = {
+    "label": "in a <bus>",
+    "audio": SWEEP,
+    "truth": "B",
+    "said": "B",
+    "words": "Song B, from 1.0 s on.",
+    "spectrogram": BANDS,
+    "found": BANDS,
+}
+STRANGER = SOUND | {"truth": None, "said": "A", "words": "Song A.", "label": "by telephone"}
+
+
+def listening(**changes):
+    wanted = {"known": {"A": SWEEP, "B": SWEEP[::-1]}, "heard": [SOUND, STRANGER]}
+    return figures.listening(**(wanted | {"rate": RATE, "caption": "c & d"} | changes))
+
+
+@pytest.fixture(scope="module")
+def listening_page(tmp_path_factory) -> str:
+    return write_page(tmp_path_factory.mktemp("écouter"), listening().data)
+
+
+def test_sounds_and_pictures_are_those_that_were_given():
+    text = listening().data
+    assert "in a &lt;bus&gt;" in text and "c &amp; d" in text
+    sounds = re.findall(r"data:audio/mpeg;base64,([^']+)'", text)
+    assert len(sounds) == 4
+    soundfile = pytest.importorskip("soundfile")
+    heard, rate = soundfile.read(io.BytesIO(base64.b64decode(sounds[2])))
+    assert rate == RATE and abs(len(heard) - len(SWEEP)) < 3000
+    lags = np.correlate(heard, SWEEP, "full")
+    likeness = lags.max() / np.linalg.norm(heard) / np.linalg.norm(SWEEP)
+    assert likeness > 0.95
+    pictures = re.findall(r"data:image/png;base64,([^']+)'", text)
+    shown = np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(pictures[0]))))
+    assert shown.shape == (64, 60)
+    assert (np.diff(shown.astype(int), axis=1) >= 0).all(), "time runs to the right"
+    assert (np.diff(shown.astype(int), axis=0) <= 0).all(), "high bands are above"
+    assert len(text) < 60_000
+
+
+@pytest.mark.parametrize(
+    "changes, complaint",
+    [
+        ({"known": {}}, "got 0, 2 and"),
+        ({"heard": []}, "got 2, 0 and"),
+        ({"caption": " "}, "a caption, got 2, 2 and ' '"),
+        ({"heard": [{"label": "x"}]}, r"heard\[0\] has no audio, truth, said"),
+        ({"heard": [SOUND | {"truth": "Z"}]}, r"heard\[0\]\['truth'\] is 'Z': use None or one of"),
+        ({"heard": [SOUND, SOUND | {"said": "Z"}]}, r"heard\[1\]\['said'\] is 'Z'"),
+        (
+            {"known": {"A": SWEEP, "B": np.full_like(SWEEP, np.nan)}},
+            "'Song B' has shape .16000,.: wanted one",
+        ),
+        ({"known": {"A": SWEEP, "B": np.stack([SWEEP] * 2)}}, r"shape \(2, 16000\)"),
+        ({"rate": 1000}, "at most 15 s of 1000 samples"),
+        ({"heard": [SOUND | {"spectrogram": BANDS[0]}]}, r"\['spectrogram'\] has shape \(64,\)"),
+        (
+            {"heard": [SOUND | {"found": np.full_like(BANDS, np.inf)}]},
+            r"\['found'\] has shape \(60, 64\)",
+        ),
+        ({"heard": [SOUND] * 90}, "at most 300000; use fewer or shorter sounds"),
+    ],
+)
+def test_bad_input_of_sounds_is_named(changes, complaint):
+    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match=complaint):
+        listening(**changes)
+
+
+def test_listening_in_a_browser(browser, listening_page):
+    """By keyboard: a guess before each answer, the score of both, a line that moves."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
+    context = browser.new_context(offline=True, viewport={"width": 1400, "height": 900})
+    tab = context.new_page()
+    errors = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto(listening_page)
+    box = tab.locator(".listening").first
+    sounds, score = box.locator(".listening-sound"), box.locator(".listening-score")
+    assert score.inner_text() == "Play the sounds, and guess."
+    assert not box.locator("details").first.is_visible()
+    assert not complaints(tab, axe)
+
+    options = sounds.nth(0).locator("button")
+    assert options.all_inner_texts() == ["song A", "song B", "none of these"]
+    options.nth(0).focus()
+    tab.keyboard.press("Tab")
+    tab.keyboard.press("Enter")
+    assert sounds.nth(0).locator(".listening-answer").inner_text() == "Right: it was song B."
+    assert sounds.nth(0).get_by_text("Song B, from 1.0 s on.").is_visible()
+    assert score.inner_text() == "Right so far: you 1 of 1, the recogniser 1 of 1."
+    options.nth(0).click(force=True)  # too late
+    assert score.inner_text() == "Right so far: you 1 of 1, the recogniser 1 of 1."
+    sounds.nth(1).locator("button").nth(1).focus()
+    tab.keyboard.press("Space")
+    answer = sounds.nth(1).locator(".listening-answer").inner_text()
+    assert answer == "No: it was a song that is not on file."
+    assert score.inner_text() == "Right so far: you 1 of 2, the recogniser 1 of 2."
+    assert not complaints(tab, axe)
+
+    tab.evaluate("document.querySelectorAll('audio')[2].currentTime = 1")
+    line = sounds.nth(0).locator(".listening-now").first
+    line.wait_for()
+    assert 40 < float(line.evaluate("one => parseFloat(one.style.left)")) < 60
+
+    box.locator(".listening-again").click()
+    assert score.inner_text() == "Play the sounds, and guess."
+    assert not box.locator("details").first.is_visible() and not errors
+    context.close()
+
+
+def test_without_scripts_the_sounds_and_their_answers_are_there(browser, listening_page):
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    tab = context.new_page()
+    tab.goto(listening_page)
+    assert tab.get_by_role("button").count() == 0
+    assert tab.locator("audio").first.is_visible()
+    tab.locator("summary").first.click()
+    assert tab.get_by_text("Song B, from 1.0 s on.").first.is_visible()
     context.close()
