@@ -328,6 +328,10 @@ def _fingerprints(model, x):
 
 def _windows(x, number, hop, offset):
     """A view of the windows of a recording."""
+    if x.ndim != 1:
+        raise ValueError(
+            f"recordings[{number}] has shape {x.shape}: wanted one channel, average them first"
+        )
     if len(x) - offset < WINDOW:
         raise ValueError(
             f"recordings[{number}] has {len(x)} samples, wanted at least {WINDOW} from "
