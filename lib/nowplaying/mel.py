@@ -39,7 +39,7 @@ DETECTOR = FrontEnd(frame=200, hop=80, fft=256, mels=32, low=60.0, high=3800.0)
 def log_mel(
     x: Float[Array | np.ndarray, "*batch n"], front_end: FrontEnd
 ) -> Float[Array, "*batch frames mels"]:
-    """How loud each band is at each moment: log(floor + mel bank . |FFT of the frame|^2).
+    """How loud each band is at each moment: ``log(floor + mel bank . |FFT of the frame|^2)``.
 
     Frame t looks at the samples from t hop to t hop + frame, and at nothing else: no padding, no
     normalisation. So a stream gives the same frames as the whole recording, provided that each

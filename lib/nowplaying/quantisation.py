@@ -1,7 +1,7 @@
 """Fingerprints in a dozen bytes: k-means and product quantisation.
 
 Section 4 of Now Playing (Agüera y Arcas et al., 2017, arXiv 1711.10958) stores a fingerprint in
-about 1/32 of its floats, quantised for the smallest |x - x~|^2. How is only cited there; this is
+about 1/32 of its floats, quantised for the smallest ``|x - x~|^2``. How is only cited; this is
 the product quantiser of Jégou, Douze and Schmid (2011).
 """
 
