@@ -183,8 +183,8 @@ def triplet_semihard(
     """Partners shall be nearer to each other than to any other window, by a margin.
 
     The mean of ``max(|a - p|^2 - |a - n|^2 + margin, 0)`` over the pairs, both ways round. n is the
-    semi-hard negative (Schroff et al., 2015): the nearest that is farther than p; if there is none, the
-    farthest. Windows of the same song within `tolerance` seconds are nobody's negatives. A pair
+    semi-hard negative (Schroff et al., 2015): the nearest that is farther than p; if there is none,
+    the farthest. Windows of the same song within `tolerance` seconds are nobody's negatives. A pair
     without any negative costs nothing and counts as right.
     """
     negative = _negatives(song, time, tolerance)
