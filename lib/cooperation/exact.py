@@ -297,7 +297,7 @@ def _lookahead(player, learner, games, counts, ways, rate):
 
     togo, their_togo = (jnp.cumsum(r[:, ::-1], 1)[:, ::-1] for r in (rewards, theirs))
     step = jax.jacrev(lambda x: (_learner_log_prob(x, games) * their_togo).sum(1))(learner)
-    stepped = learner + rate * (counts @ step) / copies  # after each case
+    stepped = learner[None] + rate * (counts @ step) / copies  # after each case
     score = jax.jacrev(acted)(player)  # games, steps, 5
     whole, weighted = score.sum(1), (score * togo[..., None]).sum(1)
 

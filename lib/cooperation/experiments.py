@@ -22,10 +22,22 @@ ENUMERATED = ((1, 2, 2), (2, 2, 1), (2, 2, 2), (1, 2, 3), (1, 3, 2))  # T, M, B
 STOPS = 10  # points of a learning curve; the last one is the result
 EPISODES = 10  # M
 LEARNER = shaping.Learning(rate=0.3)
-WIDTH = 16  # of Hawk
-PPO = {"table": (0.02, 4), "hawk": (5e-3, 2)}  # rate and epochs, by kind of policy
 
 table = partial(policies.tabular, symbols=len(dilemma.STATES))
+hawk = partial(policies.hawk, seen=len(dilemma.STATES), actions=2, width=16)
+
+
+class Setting(NamedTuple):
+    """How agents are trained."""
+
+    agent: shaping.Make
+    rate: float
+    epochs: int
+    normalise: bool = False
+
+
+SHAPING = {"table": Setting(table, 0.02, 4), "hawk": Setting(hawk, 5e-3, 2)}
+POOL = Setting(table, 0.04, 2, normalise=True)
 
 
 class Row(NamedTuple):
@@ -91,7 +103,7 @@ def unbiasedness(
             rng = np.random.default_rng(seed)
             player = _player(kind, rng, episodes)
             centred = kind == "recurrent"
-            update = exact.Reinforce(np.float64(rate), np.asarray(centred))
+            update = exact.Reinforce(np.asarray(rate), np.asarray(centred))
             world = exact.world(
                 player, rng.normal(size=5), update, steps=steps, episodes=episodes, copies=copies
             )
@@ -139,10 +151,12 @@ def shape_learners(
 
     Raises ValueError if sizes do not fit, and for an unknown method or policy.
     """
+    if policy not in SHAPING:
+        raise ValueError(f"policy={policy!r} is not known: use one of {', '.join(SHAPING)}")
     if copies < 1 or trajectories % copies:
         raise ValueError(f"copies={copies} must divide trajectories={trajectories}")
     sizes = shaping.Sizes(copies, EPISODES, learning=trajectories // copies)
-    history = _train(key, methods, seeds, policy, sizes, iterations)
+    history = _train(key, methods, seeds, SHAPING[policy], sizes, iterations)
     reward, other, defection, other_defection = (
         _by_method(x, seeds)
         for x in (
@@ -173,11 +187,14 @@ def mix_pool(
     *,
     methods: Sequence[str] = ("coala", "mfos"),
     seeds: int = 5,
-    iterations: int = 800,
-    meta_batch: int = 16,
-    share: float = 0.5,
+    iterations: int = 400,
+    meta_batch: int = 32,
+    copies: int = 8,
+    share: float = 0.875,
 ) -> Pooled:
     """Train two tables that meet naive learners in a `share` of all games, else each other.
+
+    Advantages are normalised, those against learners and those against the other agent apart.
 
     Raises ValueError if sizes do not fit, and for an unknown method.
     """
@@ -185,9 +202,9 @@ def mix_pool(
     if not 0 < learning < meta_batch:
         raise ValueError(f"share={share} of meta_batch={meta_batch} must leave games of both kinds")
     sizes = shaping.Sizes(
-        episodes=EPISODES, learning=learning, meeting=meta_batch - learning, agents=2
+        copies, EPISODES, learning=learning, meeting=meta_batch - learning, agents=2
     )
-    history = _train(key, methods, seeds, "table", sizes, iterations)
+    history = _train(key, methods, seeds, POOL, sizes, iterations)
     meeting, alone = (
         _by_method(record.reward.mean((-2, -1)), seeds)
         for record in (history.meeting, history.learning)
@@ -197,29 +214,34 @@ def mix_pool(
     )
 
 
-def _train(key, methods, seeds, policy, sizes, iterations):
-    """Train all methods with all seeds side by side, looking at them STOPS times."""
-    if policy not in PPO:
-        raise ValueError(f"policy={policy!r} is not known: use one of {', '.join(PPO)}")
+def _train(key, methods, seeds, setting, sizes, iterations):
+    """Train by all methods with all seeds, looking at them STOPS times."""
     if seeds < 1 or iterations < STOPS:
         raise ValueError(
             f"seeds={seeds} and iterations={iterations} must be at least 1 and {STOPS}"
         )
-    rate, epochs = PPO[policy]
-    sizes = sizes._replace(epochs=epochs)
+    sizes = sizes._replace(epochs=setting.epochs)
     method, keys = shaping.side_by_side(methods, jax.random.split(key, seeds))
-    agent = table if policy == "table" else partial(
-        policies.hawk, seen=len(dilemma.STATES), actions=2, width=WIDTH
-    )  # fmt: skip
-    return shaping.train(
-        shaping.begin(keys, agent=agent, learner=table, sizes=sizes),
-        key=keys,
-        method=method,
-        sizes=sizes,
-        at=[iterations * (stop + 1) // STOPS for stop in range(STOPS)],
-        ppo=shaping.Ppo(rate=rate),
-        learning=LEARNER,
-    )
+    state = shaping.begin(keys, agent=setting.agent, learner=table, sizes=sizes)
+
+    def train(runs):
+        arrays, some_keys, flags = jax.tree.map(lambda x: x[runs], (state[:3], keys, method))
+        return shaping.train(
+            shaping.State(*arrays, 0),
+            key=some_keys,
+            method=flags,
+            sizes=sizes,
+            at=[iterations * (stop + 1) // STOPS for stop in range(STOPS)],
+            ppo=shaping.Ppo(rate=setting.rate, normalise=setting.normalise),
+            learning=LEARNER,
+        )
+
+    if setting.agent is table:
+        return train(slice(None))
+    # one after the other: networks keep a processor busy, and any number of runs is one program
+    runs = [train(slice(run, run + 1)) for run in range(len(keys))]
+    learning = jax.tree.map(lambda *x: np.concatenate(x, 1), *(run.learning for run in runs))
+    return runs[0]._replace(learning=learning)
 
 
 def _by_method(x: Float[Array | np.ndarray, "stops runs *rest"], seeds: int):

@@ -18,7 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,7 +89,7 @@ def load(name: str, folder: Path = WEIGHTS) -> Kept | None:
     recipe, path = _recipe(name), folder / f"{name}.eqx"
     if not path.exists():
         return None
-    like = _begin(recipe, 0).agents
+    like = eqx.filter_eval_shape(_begin, recipe, 0).agents
     about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     return Kept(eqx.tree_deserialise_leaves(path, like), about)
 
@@ -193,14 +193,15 @@ def _keys(recipe, seed):
 
 
 def _begin(recipe, seed):
-    game = GAMES[recipe.game]
-    make = partial(
-        policies.hawk,
-        seen=game.symbols or game.width,
-        actions=game.actions,
-        width=recipe.width,
-    )
+    make = _maker(recipe.game, recipe.width)
     return shaping.begin(_keys(recipe, seed), agent=make, learner=make, sizes=recipe.sizes)
+
+
+@cache  # the same function for the same network, so that nothing is compiled twice
+def _maker(game, width):
+    game = GAMES[game]
+    seen = game.symbols or game.width
+    return partial(policies.hawk, seen=seen, actions=game.actions, width=width)
 
 
 def _plain(recipe):

@@ -118,14 +118,7 @@ def begin(key: Key[Array, " runs"], *, agent: Make, learner: Make, sizes: Sizes)
     Raises ValueError if sizes do not fit each other.
     """
     _check_sizes(sizes)
-
-    def one(key):
-        keys = jax.random.split(key)
-        agents = jax.vmap(agent)(jax.random.split(keys[0], sizes.agents))
-        moments = jax.vmap(_optimiser(0.0).init)(agents)
-        return agents, moments, jax.vmap(learner)(jax.random.split(keys[1], sizes.learners))
-
-    return State(*jax.jit(jax.vmap(one))(key), 0)
+    return State(*_begin(key, agent=agent, learner=learner, sizes=sizes), 0)
 
 
 def train(
@@ -270,6 +263,19 @@ class Batch(NamedTuple):
     play: Play
     advantage: Float[Array, "L N B"]
     target: Float[Array, "L N B"]
+
+
+@partial(jax.jit, static_argnames=("agent", "learner", "sizes"))
+def _begin(key, *, agent, learner, sizes):
+    """Agents, their moments and learners for each key."""
+
+    def one(key):
+        keys = jax.random.split(key)
+        agents = jax.vmap(agent)(jax.random.split(keys[0], sizes.agents))
+        moments = jax.vmap(_optimiser(0.0).init)(agents)
+        return agents, moments, jax.vmap(learner)(jax.random.split(keys[1], sizes.learners))
+
+    return jax.vmap(one)(key)
 
 
 @partial(jax.jit, static_argnames=("sizes", "game", "mesh"))
