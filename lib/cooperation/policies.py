@@ -11,11 +11,13 @@ convolution before the recurrence: De et al. (2024), arXiv 2402.19427, Section 2
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, Shaped
 
@@ -179,26 +181,31 @@ def hawk(key: PRNGKeyArray, *, seen: int, actions: int, width: int, heads: int =
     """
     if width < 1 or heads < 1 or width % heads:
         raise ValueError(f"heads={heads} must divide width={width}: gates come in equal blocks")
-    keys = jax.random.split(key, 9)
     part = width // heads
-
-    def normal(key, *shape):
-        return jax.random.normal(key, shape) / jnp.sqrt(shape[-2])
-
+    square, blocks = (width, width), (heads, part, part)
+    shapes = [(seen, width), square, square, blocks, blocks, square, (width, 2 * width), square]
+    decay_key, weight_key = jax.random.split(key)
+    # all from one draw, which compiles much faster than many
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    drawn = jnp.split(jax.random.normal(weight_key, (int(ends[-1]),)), ends[:-1])
+    embed, *weights = (x.reshape(shape) for x, shape in zip(drawn, shapes, strict=True))
+    branch, gate, forget, admit, mix, widen, narrow = (
+        weight / jnp.sqrt(weight.shape[-2]) for weight in weights
+    )
     # decays between 0.9 and 0.999 where the forget gate is open
-    slow = jax.random.uniform(keys[0], (width,), minval=0.9, maxval=0.999)
+    slow = jax.random.uniform(decay_key, (width,), minval=0.9, maxval=0.999)
     return Hawk(
-        embed=jax.random.normal(keys[1], (seen, width)),
-        branch=normal(keys[2], width, width),
-        gate=normal(keys[3], width, width),
-        forget=normal(keys[4], heads, part, part),
+        embed=embed,
+        branch=branch,
+        gate=gate,
+        forget=forget,
         forget_bias=jnp.zeros(width),
-        admit=normal(keys[5], heads, part, part),
+        admit=admit,
         admit_bias=jnp.zeros(width),
         decay=jnp.log(jnp.expm1(-jnp.log(slow) / SHARPNESS)),
-        mix=normal(keys[6], width, width),
-        widen=normal(keys[7], width, 2 * width),
-        narrow=normal(keys[8], width, width),
+        mix=mix,
+        widen=widen,
+        narrow=narrow,
         scales=jnp.ones((3, width)),
         policy=jnp.zeros((width, actions)),
         policy_bias=jnp.zeros(actions),

@@ -51,7 +51,7 @@ class Sizes(NamedTuple):
 
 
 class Ppo(NamedTuple):
-    """How agents learn; Table 2 of the paper."""
+    """How agents learn; as in the paper for the prisoner's dilemma (Tables 2 to 5)."""
 
     rate: float | Float[Array | np.ndarray, ""] = 3e-4
     clip: float = 0.2
@@ -64,7 +64,7 @@ class Ppo(NamedTuple):
 
 
 class Learning(NamedTuple):
-    """How naive learners learn; Table 3 of the paper."""
+    """How naive learners learn; as in the paper for the prisoner's dilemma (Tables 2 to 5)."""
 
     rate: float | Float[Array | np.ndarray, ""] = 5e-3
     value_weight: float = 0.5
