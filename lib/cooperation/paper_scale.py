@@ -1,0 +1,231 @@
+"""Agents trained with the paper's settings (its Tables 2 to 7), as far as one GPU can.
+
+python -m lib.cooperation.paper_scale shaping-coala     train them, or go on where a run was stopped
+
+A name says what is played and by which gradient. shaping: only with naive learners; pool: three
+quarters of the games with naive learners, the others among four agents; cleanup: CleanUp-lite with
+naive learners, 64 times fewer games and 5 times fewer inner episodes than in the paper. All players
+are Hawk networks of width 32. Several seeds go side by side.
+
+Writes the agents to lib/cooperation/weights/ and beside them what made them: settings, rewards,
+versions, hardware, date. It takes minutes to hours on a GPU and days on a processor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from lib import recorded
+from lib.cooperation import cleanup, dilemma, policies, shaping
+from lib.cooperation.estimators import METHODS
+from lib.parallel import device_mesh
+
+WEIGHTS = Path(__file__).parent / "weights"
+BLOCK = 50  # iterations between two looks, and what a stopped run loses at most
+
+
+GAMES = {"dilemma": dilemma.Game(), "cleanup": cleanup.Game()}
+
+
+class Recipe(NamedTuple):
+    """How agents are made."""
+
+    method: str
+    game: str
+    sizes: shaping.Sizes
+    ppo: shaping.Ppo
+    learning: shaping.Learning
+    iterations: int = 3000
+    seeds: int = 5
+    width: int = 32
+
+
+class Kept(NamedTuple):
+    """Trained agents (seeds first) and what is known about their training."""
+
+    agents: policies.Hawk
+    about: dict[str, Any]
+
+
+def _recipes():
+    found = {}
+    for method in METHODS:
+        dilemmas = method, "dilemma"
+        pool = shaping.Sizes(learning=96, meeting=32, agents=4)
+        river = shaping.Sizes(copies=32, episodes=20, steps=64, learning=8)
+        scaled = shaping.Ppo(rate=3e-3 if method == "mfos" else 1e-3, normalise=True)
+        found |= {
+            f"shaping-{method}": Recipe(
+                *dilemmas, shaping.Sizes(), shaping.Ppo(), shaping.Learning()
+            ),
+            f"pool-{method}": Recipe(*dilemmas, pool, shaping.Ppo(), shaping.Learning()),
+            f"cleanup-{method}": Recipe(
+                method, "cleanup", river, scaled, shaping.Learning(reward_scale=0.1), 300, 3
+            ),
+        }
+    return found
+
+
+RECIPES = _recipes()
+
+
+def load(name: str, folder: Path = WEIGHTS) -> Kept | None:
+    """The agents that were trained by a recipe; None if nobody has trained them yet.
+
+    Raises ValueError for a name that is not in RECIPES.
+    """
+    recipe, path = _recipe(name), folder / f"{name}.eqx"
+    if not path.exists():
+        return None
+    like = eqx.filter_eval_shape(_begin, recipe, 0).agents
+    about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return Kept(eqx.tree_deserialise_leaves(path, like), about)
+
+
+def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = False) -> Kept:
+    """Train agents by a recipe and keep them in `folder`; a stopped run goes on there.
+
+    Raises ValueError for a name that is not in RECIPES, and for a run that was begun with another
+    recipe or seed.
+    """
+    recipe = _recipe(name)
+    made = json.loads(json.dumps(_plain(recipe) | {"seed": seed}))
+    unfinished = folder / f"{name}.unfinished.eqx"
+    folder.mkdir(parents=True, exist_ok=True)
+    state, curve, seconds = _begin(recipe, seed), [], 0.0
+    if unfinished.exists():
+        with unfinished.open("rb") as file:
+            before = json.loads(file.readline())
+            if before["made"] != made:
+                raise ValueError(
+                    f"{unfinished} was begun with {before['made']}, wanted {made}: remove it"
+                )
+            curve, seconds = before["curve"], before["seconds"]
+            arrays = eqx.tree_deserialise_leaves(file, state[:3])
+            state = shaping.State(*arrays, curve[-1]["iterations"])
+    keys = _keys(recipe, seed)
+    method, _ = shaping.side_by_side([recipe.method], keys)
+    bar = tqdm(total=recipe.iterations, initial=state.done, desc=name) if progress else None
+    for stop in [*range(state.done + BLOCK, recipe.iterations, BLOCK), recipe.iterations]:
+        began = time.process_time()
+        history = shaping.train(
+            state, key=keys, method=method, sizes=recipe.sizes, at=[stop], game=GAMES[recipe.game],
+            ppo=recipe.ppo, learning=recipe.learning, mesh=device_mesh(shaping.AXIS), progress=bar,
+        )  # fmt: skip
+        state = history.state
+        curve.append({"iterations": stop} | _rewards(history))
+        seconds += time.process_time() - began
+        head = {"made": made, "curve": curve, "seconds": seconds}
+        _write(unfinished, json.dumps(head).encode() + b"\n", state[:3])
+    about = {
+        "made": made,
+        "command": f"python -m lib.cooperation.paper_scale {name} --seed {seed}",
+        "episodes": _by_episode(history),
+        "curve": curve,
+        "cpu_seconds": round(seconds),
+        **recorded.provenance(),
+    }
+    kept = folder / f"{name}.eqx"
+    kept.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    _write(kept, b"", state.agents)
+    unfinished.unlink()
+    return Kept(state.agents, about)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train the agents of one recipe; 0 = done, 1 = it could not be."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.cooperation.paper_scale", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("name", choices=RECIPES, help="what is played, by which gradient")
+    parser.add_argument("--seed", type=int, default=0, help="of everything (%(default)s)")
+    parser.add_argument("--folder", type=Path, default=WEIGHTS, help="where to keep the agents")
+    options = parser.parse_args(arguments)
+    try:
+        kept = fit(options.name, options.folder, seed=options.seed, progress=True)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    last = kept.about["curve"][-1]
+    print(f"{options.name}: rewards {last['learning']} with naive learners, each seed's mean")
+    return 0
+
+
+def _rewards(history):
+    """Mean rewards at the last stop, one for each seed."""
+    found = {
+        "learning": history.learning.reward[-1].mean((1, 2)),
+        "others": history.learning.other_reward[-1].mean((1, 2)),
+    }
+    if history.meeting is not None:
+        found["meeting"] = history.meeting.reward[-1].mean((1, 2))
+    return {name: _rounded(x) for name, x in found.items()}
+
+
+def _by_episode(history):
+    """What happened in each inner episode at the last stop: seeds, inner episodes, actions."""
+    records = {"learning": history.learning, "meeting": history.meeting}
+    return {
+        name: {key: _rounded(x[-1].mean(1)) for key, x in record._asdict().items()}
+        for name, record in records.items()
+        if record is not None
+    }
+
+
+def _rounded(x):
+    return np.round(np.float64(x), 4).tolist()
+
+
+def _keys(recipe, seed):
+    return jax.random.split(jax.random.key(seed), recipe.seeds)
+
+
+def _begin(recipe, seed):
+    make = _maker(recipe.game, recipe.width)
+    return shaping.begin(_keys(recipe, seed), agent=make, learner=make, sizes=recipe.sizes)
+
+
+@cache  # the same function for the same network, so that nothing is compiled twice
+def _maker(game, width):
+    game = GAMES[game]
+    seen = game.symbols or game.width
+    return partial(policies.hawk, seen=seen, actions=game.actions, width=width)
+
+
+def _plain(recipe):
+    """A recipe as plain JSON."""
+    return {
+        name: value._asdict() if hasattr(value, "_asdict") else value
+        for name, value in recipe._asdict().items()
+    }
+
+
+def _write(path, head, tree):
+    """Under another name first: a file that is there is whole."""
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        file.write(head)
+        eqx.tree_serialise_leaves(file, tree)
+    part.replace(path)
+
+
+def _recipe(name):
+    if name not in RECIPES:
+        raise ValueError(f"name={name!r} is not known: use one of {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
