@@ -1,0 +1,329 @@
+"""The dilemma in closed form against linear algebra, differences, and a plain loop of training."""
+
+import inspect
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+
+from lib.cooperation import ipd, pools
+
+TIT_FOR_TAT = np.array([1.0, 1, 0, 1, 0])
+ALWAYS_D, ALWAYS_C = np.zeros(5), np.ones(5)
+OWN, OTHERS = np.array([1.0, -1, 2, 0]), np.array([1.0, 2, -1, 0])  # App. B.1: CC, CD, DC, DD
+PLAIN = {name: inspect.unwrap(f) for name, f in vars(ipd).items() if inspect.isfunction(f)}
+
+
+def chain(p, q):
+    """Probabilities of the four outcomes, first and then after each: (4,) and (4, 4)."""
+    q = q[[0, 1, 3, 2, 4]]
+    rows = np.stack([p * q, p * (1 - q), (1 - p) * q, (1 - p) * (1 - q)], 1)
+    return rows[0], rows[1:]
+
+
+def solved(first, second, gamma, pays=OWN):
+    """Both sums of discounted payoffs of two policies in logits, by LAPACK."""
+    start, after = chain(expit(first), expit(second))
+    visits = np.linalg.solve(np.eye(4) - gamma * after.T, start)
+    return np.array([visits @ pays, visits @ pays[[0, 2, 1, 3]]])
+
+
+def differences(f, x, step=1e-5):
+    """The gradient of f by central differences."""
+    return np.array([(f(x + step * e) - f(x - step * e)) / (2 * step) for e in np.eye(len(x))])
+
+
+def pairs(count, seed=0, widest=8.0):
+    """Logits of pairs of policies, up to +- `widest`."""
+    return np.random.default_rng(seed).uniform(-widest, widest, (count, 2, 5))
+
+
+@pytest.fixture(scope="module")
+def many():
+    """A thousand pairs at gamma 0.999, in float64: logits, and what `naive_slope` finds."""
+    logits = pairs(1000)
+    with jax.enable_x64(True):
+        slope = partial(ipd.naive_slope, gamma=0.999, normalise=False)
+        found = jax.jit(jax.vmap(slope))(logits[:, 0], logits[:, 1])
+    return logits, ipd.Slope(*map(np.asarray, found))
+
+
+# Returns -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "first, second, wanted",
+    [
+        (TIT_FOR_TAT, TIT_FOR_TAT, (1, 1)),
+        (ALWAYS_D, ALWAYS_C, (2, -1)),
+        (ALWAYS_C, ALWAYS_D, (-1, 2)),
+        (ALWAYS_D, ALWAYS_D, (0, 0)),
+        (TIT_FOR_TAT, ALWAYS_D, (-0.05, 0.10)),  # exploited once, in the first of 1 / 0.05 steps
+    ],
+)
+def test_returns_that_are_known(first, second, wanted):
+    np.testing.assert_allclose(ipd.returns_of(first, second, gamma=0.95), wanted, atol=1e-6)
+    sums = ipd.returns_of(first, second, gamma=0.95, normalise=False)
+    np.testing.assert_allclose(sums, 20 * np.array(wanted), atol=1e-4)
+
+
+def test_the_inverse_by_blocks_is_that_of_lapack(many):
+    logits, found = many
+    true = np.array([solved(*pair, 0.999) for pair in logits])
+    # sums of up to 2000: the bound is on averages
+    np.testing.assert_allclose(np.stack(found[:2], 1) / 1000, true / 1000, rtol=0, atol=1e-10)
+    with jax.enable_x64(True):
+        p, q = (jnp.asarray(expit(logits[:, i])) for i in (0, 1))
+        ours = jax.jit(jax.vmap(lambda p, q: jnp.array(ipd._inverse(p, q[ipd.SWAPPED], 0.999))))
+        ours = np.asarray(ours(p, q))
+    for x, pair in zip(ours, logits, strict=True):
+        matrix = np.eye(4) - 0.999 * chain(*expit(pair))[1]
+        assert np.abs(x - np.linalg.solve(matrix, np.eye(4))).max() < 1e-10 * np.abs(x).max()
+
+
+def test_float32_keeps_four_digits_of_averages_at_gamma_0_999():
+    logits = pairs(1000, seed=1)
+    single = logits.astype(np.float32)
+    found = jax.jit(jax.vmap(partial(ipd.returns, gamma=0.999)))(single[:, 0], single[:, 1])
+    true = np.array([solved(*pair, 0.999) for pair in logits]) / 1000
+    worst = np.abs(np.stack(found, 1) - true).max()
+    assert worst < 1e-4, worst
+
+
+def test_players_change_places():
+    logits = pairs(1, seed=2, widest=2.0)[0]
+    one, other = (ipd.returns(*p, gamma=0.9) for p in (logits, logits[::-1]))
+    np.testing.assert_allclose(one, other[::-1], rtol=1e-5)
+    # and it matters which of CD and DC is whose
+    confused = ipd.returns(logits[0], logits[1][[0, 1, 3, 2, 4]], gamma=0.9)
+    assert abs(confused.first - one.first) > 0.01
+
+
+def test_other_payoffs_and_no_future():
+    first, second = pairs(1, seed=3, widest=2.0)[0]
+    pays = ipd.payoff(5, 3, 1, 0)
+    np.testing.assert_array_equal(pays, [3, 0, 5, 1])
+    with jax.enable_x64(True):
+        for gamma in (0.0, 0.7):
+            found = ipd.returns(first, second, gamma=gamma, normalise=False, pays=pays)
+            wanted = solved(first, second, gamma, np.float64(pays))
+            np.testing.assert_allclose(found, wanted, atol=1e-12)
+            slope = ipd.naive_slope(first, second, gamma=gamma, normalise=False, pays=pays)
+            true = differences(lambda x, g=gamma: solved(first, x, g, np.float64(pays))[1], second)
+            np.testing.assert_allclose(slope[:2], wanted, atol=1e-12)
+            np.testing.assert_allclose(slope.gradient, true, atol=1e-8)
+
+
+# Learning ----------------------------------------------------------------------------------------
+
+
+def test_the_closed_slope_is_that_of_central_differences(many):
+    logits, found = many
+    for i in range(100):
+        first, second = logits[i]
+        true = differences(lambda x, p=first: solved(p, x, 0.999)[1], second)
+        np.testing.assert_allclose(found.gradient[i], true, atol=1e-6 * max(1, abs(true).max()))
+
+
+def walk(first, second, gamma, rate, episodes):
+    """Naive learning by differences: both averages at each episode, and the last policy."""
+    got = []
+    for episode in range(episodes + 1):
+        got.append((1 - gamma) * solved(first, second, gamma))
+        if episode < episodes:
+            slope = differences(lambda x: (1 - gamma) * solved(first, x, gamma)[1], second)
+            second = second + rate * slope
+    return np.array(got), second
+
+
+SETTING = {"gamma": 0.9, "rate": 5.0}
+
+
+@pytest.mark.parametrize("episodes", [0, 3])
+def test_a_learner_walks_along_its_slope(episodes):
+    player, learner = pairs(1, seed=4, widest=2.0)[0]
+    got, last = walk(player, learner, **SETTING, episodes=episodes)
+    with jax.enable_x64(True):
+        path = ipd.naive_path(player, learner, **SETTING, episodes=episodes)
+        # steps of 5 along averages are steps of 0.5 along sums, at gamma 0.9
+        sums = {"gamma": 0.9, "rate": 0.5, "episodes": episodes, "normalise": False}
+        raw = ipd.naive_path(player, learner, **sums)
+    np.testing.assert_allclose(np.stack(path[:2], 1), got, atol=1e-8)
+    np.testing.assert_allclose(path.policy[0], learner)
+    np.testing.assert_allclose(path.policy[-1], last, atol=1e-8)
+    np.testing.assert_allclose(raw.own, 10 * path.own, atol=1e-10)
+    np.testing.assert_allclose(raw.policy, path.policy, atol=1e-10)
+
+
+def test_objectives_count_all_episodes_or_the_last_and_differentiate_through_learning():
+    player, *learners = pairs(1, seed=5, widest=2.0)[0].tolist() + pairs(1, seed=6)[0].tolist()
+    player, learners = np.array(player), np.array(learners) / 4
+    sums = {"gamma": 0.9, "rate": 0.5, "normalise": False}
+
+    def shaped(x):
+        return np.mean([walk(x, one, **SETTING, episodes=3)[0][:, 0] for one in learners])
+
+    def ahead(x):
+        return walk(x, learners[0], **SETTING, episodes=3)[0][-1, 0]
+
+    with jax.enable_x64(True):
+        for options in (SETTING, sums):
+            shaping = partial(ipd.shaping_objective, learners=learners, episodes=3, **options)
+            lola = partial(ipd.lola_objective, opponent=learners[0], lookaheads=3, **options)
+            for ours, true in ((shaping, shaped), (lola, ahead)):
+                value, slope = jax.value_and_grad(ours)(jnp.asarray(player))
+                np.testing.assert_allclose(value, true(player), atol=1e-8)
+                np.testing.assert_allclose(slope, differences(true, player, 1e-4), atol=1e-6)
+        none = ipd.lola_objective(player, learners[0], **SETTING, lookaheads=0)
+        now = ipd.returns(player, learners[0], gamma=0.9).first
+    np.testing.assert_allclose(none, now, atol=1e-12)
+
+
+def test_the_gradient_of_twenty_steps_is_right_in_float32():
+    player, learner = pairs(1, seed=7, widest=1.0)[0]
+    options = {"gamma": 0.95, "rate": 5.0, "episodes": 20}
+
+    def slope(player, learner):
+        return jax.grad(lambda p: ipd.shaping_objective(p, learner[None], **options))(player)
+
+    single = jax.jit(slope)(jnp.float32(player), jnp.float32(learner))
+    true = differences(lambda x: walk(x, learner, **options)[0][:, 0].mean(), player, 1e-4)
+    np.testing.assert_allclose(single, true, atol=1e-4)
+
+
+# Extortion ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor, part", [(1.0, 1.0), (2.0, 0.5), (5.0, 0.9)])
+def test_zero_determinant_policies_fix_the_ratio_of_payoffs(factor, part):
+    four = ipd.zero_determinant(factor, part / (1 + 2 * factor))
+    assert ((four >= 0) & (four <= 1)).all()
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        other = rng.uniform(0.05, 0.95, 5)
+        _, after = chain(np.append(0.5, four), other)
+        # averages without discounting, from the stationary distribution
+        system = np.vstack([after.T - np.eye(4), np.ones(4)])
+        lasting = np.linalg.lstsq(system, np.array([0, 0, 0, 0, 1.0]))[0]
+        assert abs(lasting @ OWN - factor * (lasting @ OTHERS)) < 1e-12
+    assert lasting @ OWN > 0.01, "that both get nothing would say little"
+
+
+def test_tit_for_tat_is_the_fairest_of_them():
+    np.testing.assert_allclose(ipd.zero_determinant(1.0, 1 / 3), TIT_FOR_TAT[1:], atol=1e-12)
+
+
+def test_the_fit_finds_the_nearest():
+    true = [(1.5, 0.2), (3.0, 0.1), (8.0, 0.05)]
+    exact = ipd.fit_zero_determinant(np.stack([ipd.zero_determinant(*x) for x in true]))
+    np.testing.assert_allclose(exact.loss, 0, atol=1e-4)
+    np.testing.assert_allclose(np.stack(exact[1:], 1), true, rtol=0.02)
+    far = np.random.default_rng(1).uniform(size=(8, 4))
+    found = ipd.fit_zero_determinant(far)
+
+    def loss(x, policy):
+        factor = 1 + 39 * expit(x[0])
+        return np.square(ipd.zero_determinant(factor, expit(x[1]) / (1 + 2 * factor)) - policy).sum()
+
+    for policy, ours in zip(far, found.loss, strict=True):
+        starts = [(a, b) for a in (-4, -1, 2) for b in (-2, 2)]
+        best = min(minimize(loss, x, (policy,), method="Nelder-Mead").fun for x in starts)
+        assert abs(ours - best) < 2e-3, (ours, best)
+
+
+@pytest.mark.parametrize("gamma", [0.95, 0.999])
+@pytest.mark.parametrize("forgiving", [0.46, 0.49, 0.51, 0.54])
+def test_when_extorters_leave_defection(gamma, forgiving):
+    like = np.array([0, 0.6, 0, forgiving, 0])
+
+    def sum_of(start):
+        policy = jnp.asarray(like).at[0].set(start)
+        return ipd.returns_of(policy, like, gamma=gamma, normalise=False).first
+
+    with jax.enable_x64(True):
+        true = jax.grad(sum_of)(jnp.float64(0))
+    found = ipd.escape_slope(gamma, forgiving)
+    assert abs(found - true) < 1e-8
+    assert (found > 0) == (forgiving > 1 / (2 * gamma))
+
+
+# Training ----------------------------------------------------------------------------------------
+
+
+def averages(first, second, gamma):
+    """The first player's average as a textbook would: a solver, for JAX to differentiate."""
+    p, q = jax.nn.sigmoid(first), jax.nn.sigmoid(second)[jnp.array([0, 1, 3, 2, 4])]
+    rows = jnp.stack([p * q, p * (1 - q), (1 - p) * q, (1 - p) * (1 - q)], 1)
+    values = jnp.linalg.solve(jnp.eye(4) - gamma * rows[1:], jnp.float32(OWN))
+    return (1 - gamma) * rows[0] @ values
+
+
+def learned(player, learner, rate, steps, gamma=0.95):
+    """The player's averages while the other learns."""
+    got = [averages(player, learner, gamma)]
+    for _ in range(steps):
+        learner = learner + rate * jax.grad(averages)(learner, player, gamma)
+        got.append(averages(player, learner, gamma))
+    return jnp.stack(got)
+
+
+def by_hand(agents, value, step, steps):
+    """AdamW for each agent in turn, as if there were no other way."""
+    optimiser = optax.adamw(step)
+    memories = [optimiser.init(agent) for agent in agents]
+    slope = jax.jit(jax.grad(value))
+    for at in range(steps):
+        slopes = [slope(agent, agents[1 - i], i, at) for i, agent in enumerate(agents)]
+        for i, along in enumerate(slopes):
+            with jax.numpy_dtype_promotion("standard"):
+                change, memories[i] = optimiser.update(-along, memories[i], agents[i])
+            agents[i] = agents[i] + change
+    return np.stack(agents)
+
+
+STEPS = pools.POINTS + 1
+
+
+def test_pools_train_as_a_plain_loop_does():
+    key, shares = jax.random.key(3), np.float32([0.0, 0.4])
+    setting = pools.Setting(share=shares, rate=2.0, step=0.03)
+    found = pools.train_pool(key, setting, seeds=1, steps=STEPS, learners=2, episodes=1)
+    first, rest = jax.random.split(jax.random.split(key, 1)[0])
+    start = jax.random.normal(first, (2, 5))
+
+    def value(agent, other, i, at, share):
+        drawn = jax.random.normal(jax.random.fold_in(rest, at), (2, 2, 5))[i]
+        shaped = jnp.stack([learned(agent, drawn[j], 2.0, 1) for j in range(2)]).mean()
+        return share * shaped + (1 - share) * averages(agent, other, 0.95)
+
+    for pool, share in enumerate(shares):
+        true = by_hand(list(start), partial(value, share=share), 0.03, STEPS)
+        np.testing.assert_allclose(found.policy[pool, 0], true, atol=1e-3)
+    assert np.abs(found.policy[0] - found.policy[1]).max() > 0.1
+    # curves: each point is the mean of its part, and the parts are all of the training
+    assert found.steps.tolist() == [2, *range(3, STEPS + 1)]
+    # those who start in the same state, and see learners alone at first
+    warm = pools.train_pool(
+        key, setting, seeds=1, steps=STEPS, learners=2, episodes=1, shaping_first=STEPS
+    )
+    np.testing.assert_array_equal(warm.policy[0], warm.policy[1])
+
+
+def test_lola_trains_as_a_plain_loop_does():
+    key, setting = jax.random.key(4), pools.Setting(share=0.7, rate=5.0, step=0.03)
+    found = pools.train_lola(key, setting, lookaheads=1, seeds=2, steps=STEPS)
+    start = jax.random.normal(jax.random.split(key, 2)[1], (2, 5))
+
+    def value(agent, other, i, at):
+        ahead = learned(agent, other, 5.0, 1)[-1]
+        return 0.7 * ahead + 0.3 * averages(agent, other, 0.95)
+
+    true = by_hand(list(start), value, 0.03, STEPS)
+    np.testing.assert_allclose(found.policy[0, 1], true, atol=1e-3)
+    met = averages(*start, 0.95)
+    assert abs(found.meeting[0, 1, 0] - met) < 0.1 and found.meeting.shape == (1, 2, pools.POINTS)
