@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from scipy.optimize import minimize
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from lib.cooperation import ipd, pools
 
@@ -239,7 +239,8 @@ def test_the_fit_finds_the_nearest():
 
     def loss(x, policy):
         factor = 1 + 39 * expit(x[0])
-        return np.square(ipd.zero_determinant(factor, expit(x[1]) / (1 + 2 * factor)) - policy).sum()
+        near = ipd.zero_determinant(factor, expit(x[1]) / (1 + 2 * factor))
+        return np.square(near - policy).sum()
 
     for policy, ours in zip(far, found.loss, strict=True):
         starts = [(a, b) for a in (-4, -1, 2) for b in (-2, 2)]

@@ -694,35 +694,28 @@ def train_on_nothing(**options):
 # The chapter -------------------------------------------------------------------------------------
 
 WRONG_KERNELS = {
-    "divides by twice the cohort": """
-from lib.fedselect import primitive
-right = primitive.denominator
-primitive.denominator = lambda *a: 2 * right(*a)
-""",
     "divides by those who selected a word": """
 from lib.fedselect import tags
 right = tags._denominators
 tags._denominators = lambda keys, n, normalise: right(keys, n, "count")
 """,
-    "serves slices in the wrong order, counts one weight too many": """
+    "serves slices in the wrong order, counts one weight too many, ignores how to divide": """
 from lib import fedselect
-from lib.fedselect import submodels
-right, sized = fedselect.fed_select, submodels.submodel_size
+from lib.fedselect import primitive, submodels
+right, sized, divide = fedselect.fed_select, submodels.submodel_size, primitive.denominator
 fedselect.fed_select = lambda x, keys, *a, **k: right(x, keys[:, ::-1], *a, **k)
 submodels.submodel_size = lambda *a: sized(*a) + 1
 fedselect.submodel_size = submodels.submodel_size
-""",
-    "ignores how to divide": """
-from lib.fedselect import primitive
-right = primitive.denominator
-primitive.denominator = lambda *a: right(*a[:3], "cohort")
+primitive.denominator = lambda *a: divide(*a[:3], "cohort")
 """,
 }
 FLIPPED = {  # the claims that must not survive, at least
-    "divides by twice the cohort": {"S1"},
     "divides by those who selected a word": {"S1"},
-    "serves slices in the wrong order, counts one weight too many": {"S1", "S10"},
-    "ignores how to divide": {"B1"},
+    "serves slices in the wrong order, counts one weight too many, ignores how to divide": {
+        "S1",
+        "S10",
+        "B1",
+    },
 }
 
 

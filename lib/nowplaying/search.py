@@ -23,6 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, UInt8
 
 from lib.nowplaying import quantisation
+from lib.nowplaying.quantisation import CHUNK
 
 Queries = Float[Array | np.ndarray, "q d"]
 TOGETHER = 16  # queries that are compared with all fingerprints at a time
@@ -73,16 +74,18 @@ def build(
     Raises ValueError if `partitions` or `levels` are more than what is sampled, and as
     `train_codebooks` does.
     """
-    x = jnp.asarray(x)
     keys = jax.random.split(key, 3)
     some = jax.random.choice(keys[0], len(x), (min(sample, len(x)),), replace=False)
-    centroids = quantisation.kmeans(keys[1], x[some], partitions).centroids
-    partition = quantisation.nearest(x, centroids)
-    rest = x - centroids[partition]
-    codebooks = quantisation.train_codebooks(
-        keys[2], rest[some], code_bytes=code_bytes, levels=levels
-    )
-    return Database(centroids, codebooks, quantisation.encode(codebooks, rest), partition)
+    sampled = jnp.asarray(x[np.asarray(some)])
+    centroids = quantisation.kmeans(keys[1], sampled, partitions).centroids
+    rest = sampled - centroids[quantisation.nearest(sampled, centroids)]
+    codebooks = quantisation.train_codebooks(keys[2], rest, code_bytes=code_bytes, levels=levels)
+    codes, partition = [], []
+    for start in range(0, len(x), TOGETHER * CHUNK):  # else a million takes gigabytes
+        part = jnp.asarray(x[start : start + TOGETHER * CHUNK])
+        partition.append(quantisation.nearest(part, centroids))
+        codes.append(quantisation.encode(codebooks, part - centroids[partition[-1]]))
+    return Database(centroids, codebooks, jnp.concatenate(codes), jnp.concatenate(partition))
 
 
 def fingerprints(

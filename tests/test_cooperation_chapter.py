@@ -1,0 +1,33 @@
+"""A wrong kernel must change what the chapter says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+# The present without its 1/B; sums that go on over the end of an inner episode; CD and DC not
+# exchanged for the second player
+NO_SHARE_NO_RESET_NO_SWAP = """
+import numpy as np
+from lib.cooperation import estimators, ipd
+weights, returns = estimators.weights, estimators.batch_lambda_returns
+
+def undivided(rewards, method, *, steps):
+    return weights(rewards, method._replace(normalise_current=np.asarray(False)), steps=steps)
+
+def endless(*arguments, average_future, **options):
+    return returns(*arguments, average_future=np.asarray(False), **options)
+
+estimators.weights, estimators.batch_lambda_returns = undivided, endless
+ipd.SWAPPED = np.arange(5)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("chapter-cooperation")
+def test_wrong_kernels_flip_verdicts(run_mutated):
+    pinned = Path(__file__).parent / "reference" / "cooperation.smoke.json"
+    right = json.loads(pinned.read_text(encoding="utf-8"))["claims"].splitlines()
+    wrong = run_mutated("cooperation", NO_SHARE_NO_RESET_NO_SWAP)["claims"].splitlines()
+    flipped = {a.split()[0] for a, b in zip(right, wrong, strict=True) if a != b}
+    assert flipped >= {"C1", "C2", "C22"}
