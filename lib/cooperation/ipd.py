@@ -12,6 +12,7 @@ averages.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -105,8 +106,7 @@ def returns_of(
     p, q = jnp.asarray(first), jnp.asarray(second)[SWAPPED]
     visits = _visits(p, q, gamma)
     scale = 1 - gamma if normalise else 1.0
-    pays = jnp.asarray(pays, p.dtype)
-    own, other = (scale * sum(d * r for d, r in zip(visits, r_, strict=True)) for r_ in _both(pays))
+    own, other = (scale * _dot(visits, r) for r in _both(jnp.asarray(pays, p.dtype)))
     return Returns(own, other)
 
 
@@ -124,18 +124,8 @@ def naive_slope(
     """
     _check(gamma=gamma, first=first, second=second)
     p, q = jax.nn.sigmoid(jnp.asarray(first)), jax.nn.sigmoid(jnp.asarray(second))[SWAPPED]
-    pays = jnp.asarray(pays, p.dtype)
-    r1, r2 = _both(pays)
-    inverse = _inverse(p, q, gamma)
-    start = _outcomes(p[0], q[0])
-    visits = [sum(s * row[k] for s, row in zip(start, inverse, strict=True)) for k in range(4)]
-    values = [sum(x * r for x, r in zip(row, r2, strict=True)) for row in inverse]
-    scale = 1 - gamma if normalise else 1.0
-    reach = jnp.stack([jnp.ones_like(visits[0]), *(gamma * d for d in visits)])
-    worth = p * (values[0] - values[1]) + (1 - p) * (values[2] - values[3])
-    gradient = scale * reach * worth * q * (1 - q)
-    own, other = (scale * sum(d * r for d, r in zip(visits, r_, strict=True)) for r_ in (r1, r2))
-    return Slope(own, other, gradient[SWAPPED])
+    own, other, gradient = _slope(_parts(p), _parts(q), gamma, normalise, pays)
+    return Slope(own, other, jnp.stack(gradient)[SWAPPED])
 
 
 def naive_path(
@@ -156,11 +146,19 @@ def naive_path(
     if episodes < 0:
         raise ValueError(f"episodes={episodes} must be 0 or more: how many steps to take")
 
-    def step(logits, _):
-        found = naive_slope(player, logits, gamma=gamma, normalise=normalise, pays=pays)
-        return logits + rate * found.gradient, (found.first, found.second, logits)
+    p = _parts(jax.nn.sigmoid(jnp.asarray(player)))
 
-    return Path(*lax.scan(step, jnp.asarray(learner), None, length=episodes + 1)[1])
+    # Numbers, not vectors of five, and nothing kept but the logits: the way back is ten times faster
+    @partial(jax.checkpoint, prevent_cse=False)
+    def step(logits, _):
+        q = [jax.nn.sigmoid(x) for x in logits]
+        own, other, gradient = _slope(p, q, gamma, normalise, pays)
+        moved = [x + rate * slope for x, slope in zip(logits, gradient, strict=True)]
+        return moved, (own, other, logits)
+
+    start = _parts(jnp.asarray(learner)[SWAPPED])
+    own, other, logits = lax.scan(step, start, None, length=episodes + 1)[1]
+    return Path(own, other, jnp.stack(logits, 1)[:, SWAPPED])
 
 
 def shaping_objective(
@@ -263,9 +261,33 @@ def _direction(factors):
     return np.stack([1 - factors, -(1 + 2 * factors), factors + 2, 0 * factors], -1)
 
 
+def _slope(p, q, gamma, normalise, pays):
+    """What `naive_slope` finds, from lists of numbers; states are those of the first player."""
+    r1, r2 = _both(jnp.asarray(pays, p[0].dtype))
+    start, inverse = _outcomes(p[0], q[0]), _inverse(p, q, gamma)
+    visits = [_dot(start, column) for column in zip(*inverse, strict=True)]
+    cc, cd, dc, dd = (_dot(row, r2) for row in inverse)
+    scale = 1 - gamma if normalise else 1.0
+    reach = [scale, *(scale * gamma * d for d in visits)]
+    gradient = [
+        w * (x * (cc - cd) + (1 - x) * (dc - dd)) * y * (1 - y)
+        for w, x, y in zip(reach, p, q, strict=True)
+    ]
+    return scale * _dot(visits, r1), scale * _dot(visits, r2), gradient
+
+
+def _parts(x):
+    """The numbers of a vector."""
+    return [x[i] for i in range(len(x))]
+
+
+def _dot(x, y):
+    return sum(a * b for a, b in zip(x, y, strict=True))
+
+
 def _both(pays):
     """The payoffs of both, as lists."""
-    return [pays[k] for k in range(4)], [pays[k] for k in (0, 2, 1, 3)]
+    return _parts(pays), [pays[k] for k in (0, 2, 1, 3)]
 
 
 def _outcomes(p, q):
@@ -275,7 +297,7 @@ def _outcomes(p, q):
 def _visits(p, q, gamma):
     """Discounted visits of CC, CD, DC, DD."""
     start, inverse = _outcomes(p[0], q[0]), _inverse(p, q, gamma)
-    return [sum(s * row[k] for s, row in zip(start, inverse, strict=True)) for k in range(4)]
+    return [_dot(start, column) for column in zip(*inverse, strict=True)]
 
 
 def _inverse(p, q, gamma):
