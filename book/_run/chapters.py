@@ -87,6 +87,8 @@ def key(slug: str, scale: str, seed: int = 0, parameters: dict | None = None) ->
     digest = hashlib.sha256(run.encode())
     modules = library(cells)
     tables = {table for module in modules for table in module.parent.glob("*.csv")}
+    kept = {one for module in modules for one in module.parent.glob("weights/*.*")}
+    tables |= {one for one in kept if "unfinished" not in one.name}
     files = [*modules, *sorted(tables), ROOT / "requirements.txt"]
     recorded = ROOT / "book" / "recorded" / f"{slug}.json"
     if ROOT / "lib" / "recorded.py" in files and recorded.exists() and scale != "paper":

@@ -148,7 +148,7 @@ def naive_path(
 
     p = _parts(jax.nn.sigmoid(jnp.asarray(player)))
 
-    # Numbers, not vectors of five, and only logits are kept: the way back is ten times faster
+    # numbers, not vectors, and nothing kept but the logits: the way back is ten times faster
     @partial(jax.checkpoint, prevent_cse=False)
     def step(logits, _):
         q = [jax.nn.sigmoid(x) for x in logits]

@@ -30,7 +30,7 @@ from lib.mesa.models import ConstructedTransformer, Transformer, constructed, tr
 
 WEIGHTS = Path(__file__).parent / "weights"
 TESTS = 4096  # sequences of the recorded error
-BLOCK = 250  # steps between two tests, and what a stopped run loses at most
+BLOCK = 50  # steps between two tests, and what a stopped run loses at most
 
 
 class Recipe(NamedTuple):
@@ -75,12 +75,16 @@ def load(name: str, folder: Path = WEIGHTS) -> Kept | None:
 def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = False) -> Kept:
     """Train a model by its recipe and keep it in `folder`; a stopped run goes on there.
 
-    Raises ValueError for a name that is not in RECIPES, and for a run that was begun with another
-    recipe or seed.
+    Raises ValueError for a name that is not in RECIPES, for a model that is in `folder` already,
+    and for a run that was begun with another recipe or seed.
     """
     recipe = _recipe(name)
     made = {**recipe._asdict(), "kinds": list(recipe.kinds), "seed": seed}
     unfinished = folder / f"{name}.unfinished.eqx"
+    if (folder / f"{name}.eqx").exists() and not unfinished.exists():
+        raise ValueError(
+            f"{folder} has {name} already: name another folder, or remove it to train it anew"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     optimiser = training.optimiser(_rate(recipe), weight_decay=recipe.weight_decay)
     start = _build(recipe, jax.random.key(seed))
@@ -146,6 +150,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kept = fit(options.name, options.folder, seed=options.seed, progress=True)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from the last test", file=sys.stderr)
         return 1
     print(f"{options.name}: mean squared error {kept.about['mse']:.4f}")
     return 0
