@@ -80,10 +80,10 @@ def returns(
 ) -> Returns:
     """What two policies get against each other: Eq. 16.
 
-    Raises ValueError if `gamma` is not in 0 .. 1, below 1, and for logits that are not five finite
-    numbers: use `jax.vmap` for many policies.
+    Raises ValueError if `gamma` is not in 0 .. 1, below 1, for logits that are not five finite
+    numbers, and payoffs that are not four: use `jax.vmap` for many policies.
     """
-    _check(gamma=gamma, first=first, second=second)
+    _check(gamma=gamma, pays=pays, first=first, second=second)
     return returns_of(
         jax.nn.sigmoid(jnp.asarray(first)), jax.nn.sigmoid(jnp.asarray(second)),
         gamma=gamma, normalise=normalise, pays=pays,
@@ -100,9 +100,9 @@ def returns_of(
 ) -> Returns:
     """As `returns`, for probabilities to cooperate: 0 and 1 are allowed.
 
-    Raises ValueError if `gamma` is not in 0 .. 1, below 1, and for shapes other than (5,).
+    Raises ValueError if `gamma` is not in 0 .. 1, below 1, and for other shapes than (5,) and (4,).
     """
-    _check(gamma=gamma, first=first, second=second)
+    _check(gamma=gamma, pays=pays, first=first, second=second)
     p, q = jnp.asarray(first), jnp.asarray(second)[SWAPPED]
     visits = _visits(p, q, gamma)
     scale = 1 - gamma if normalise else 1.0
@@ -122,7 +122,7 @@ def naive_slope(
 
     Raises ValueError as `returns` does.
     """
-    _check(gamma=gamma, first=first, second=second)
+    _check(gamma=gamma, pays=pays, first=first, second=second)
     p, q = jax.nn.sigmoid(jnp.asarray(first)), jax.nn.sigmoid(jnp.asarray(second))[SWAPPED]
     own, other, gradient = _slope(_parts(p), _parts(q), gamma, normalise, pays)
     return Slope(own, other, jnp.stack(gradient)[SWAPPED])
@@ -142,7 +142,7 @@ def naive_path(
 
     Raises ValueError for `rate` <= 0, `episodes` < 0, and as `returns` does.
     """
-    _check(gamma=gamma, rate=rate, player=player, learner=learner)
+    _check(gamma=gamma, pays=pays, rate=rate, player=player, learner=learner)
     if episodes < 0:
         raise ValueError(f"episodes={episodes} must be 0 or more: how many steps to take")
 
@@ -174,6 +174,8 @@ def shaping_objective(
 
     A mean over episodes, where the paper has a sum, so that it can be mixed with the return of a
     single episode. Always an average per step, also where learners follow sums.
+
+    Raises ValueError as `naive_path` does.
     """
     options = dict(gamma=gamma, rate=rate, episodes=episodes, normalise=normalise)
     own = jax.vmap(lambda learner: naive_path(player, learner, **options).own)(learners)
@@ -192,7 +194,11 @@ def lola_objective(
     """The player's return after the opponent has taken so many naive steps: LOLA.
 
     Foerster et al. (2018), with several steps as in Fig. 4 of the paper. Only the end counts.
+
+    Raises ValueError for `lookaheads` < 0, and as `naive_path` does.
     """
+    if lookaheads < 0:
+        raise ValueError(f"lookaheads={lookaheads} must be 0 or more: how many steps to expect")
     options = dict(gamma=gamma, rate=rate, episodes=lookaheads, normalise=normalise)
     return naive_path(player, opponent, **options).own[-1] * (1.0 if normalise else 1 - gamma)
 
@@ -331,11 +337,13 @@ def _minus(x, y):
     return [[x[i][j] - y[i][j] for j in range(2)] for i in range(2)]
 
 
-def _check(*, gamma, rate=None, **policies):
-    if isinstance(gamma, (int, float)) and not 0 <= gamma < 1:
+def _check(*, gamma, pays, rate=None, **policies):
+    if not isinstance(gamma, jax.core.Tracer) and not 0 <= float(gamma) < 1:
         raise ValueError(f"gamma={gamma} must lie in 0 .. 1, below 1: returns are infinite else")
-    if isinstance(rate, (int, float)) and not rate > 0:
+    if rate is not None and not isinstance(rate, jax.core.Tracer) and not float(rate) > 0:
         raise ValueError(f"rate={rate} must be positive: the learner's step size")
+    if pays.shape != (4,):
+        raise ValueError(f"pays has shape {pays.shape}, wanted (4,): after CC, CD, DC, DD")
     for name, policy in policies.items():
         if policy.shape != (5,):
             raise ValueError(

@@ -106,7 +106,16 @@ def teach(
     episodes: int = 20,
     learners: int = 64,
 ) -> Lesson:
-    """Let fresh naive learners learn against policies, and look at their last episode."""
+    """Let fresh naive learners learn against policies, and look at their last episode.
+
+    Raises ValueError for policies that are not five finite logits each, a gamma outside 0 .. 1, a
+    rate that is not positive, `episodes` < 0 and `learners` < 1.
+    """
+    if np.ndim(policy) < 1 or policy.shape[-1] != 5:
+        raise ValueError(f"policy has shape {np.shape(policy)}, wanted (..., 5): logits last")
+    if not np.isfinite(policy).all():
+        raise ValueError("policy has numbers that are not finite: has its training diverged?")
+    _checked(Setting(0.0, gamma=gamma, rate=rate), learners=learners)
     flat = jnp.asarray(policy).reshape(-1, 5)
     start = jax.random.normal(key, (learners, 5))
     own, other = _teach(flat, start, gamma, rate, episodes=episodes)
@@ -175,18 +184,16 @@ def _ascend(returns, agents, step, steps):
             change, memory = optimiser.update(-slope, memory, agents)
         return (agents + change, memory), (met, shaped)
 
+    start = agents, optimiser.init(agents)
+    (agents, _), got = lax.scan(advance, start, jnp.arange(steps))
     part = steps // POINTS
     first = steps - part * (POINTS - 1)  # the first part takes what does not divide
 
-    def chunk(state, at, length):
-        state, got = lax.scan(advance, state, at + jnp.arange(length))
-        return state, tuple(x.mean() for x in got)
+    def curve(x):
+        later = x[first:].reshape(POINTS - 1, part).mean(1)
+        return jnp.concatenate([x[:first].mean()[None], later])
 
-    state, opening = chunk((agents, optimiser.init(agents)), 0, first)
-    begins = first + part * jnp.arange(POINTS - 1)
-    (agents, _), got = lax.scan(lambda s, at: chunk(s, at, part), state, begins)
-    curves = [jnp.concatenate([a[None], b]) for a, b in zip(opening, got, strict=True)]
-    return agents, *curves
+    return agents, *map(curve, got)
 
 
 def _meeting(agents, gamma):
