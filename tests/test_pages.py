@@ -24,6 +24,7 @@ pytestmark = pytest.mark.xdist_group("pages")
 WIDTHS = (1400, 390)
 THEMES = ("light", "dark")
 LOOKED_AT = {("light", 1400), ("dark", 390)}  # by axe, which takes seconds for a long page
+LONGEST = "book/api.html"  # two megabytes of the same few elements: once is enough
 # without "preload" axe does not fetch the style sheets again, which file:// forbids
 RULES = {"runOnly": ["wcag2a", "wcag2aa"], "resultTypes": ["violations"], "preload": False}
 
@@ -138,7 +139,7 @@ def test_in_a_browser(theme, browser, pages, site):
             )
             if over > 0:
                 found.append(f"{name}: {over} px too wide at {width} px")
-            if (theme, width) not in LOOKED_AT:
+            if (theme, width) not in LOOKED_AT or (name == LONGEST and theme == "dark"):
                 continue
             for violation in axe.Axe().run(tab, options=RULES).response["violations"]:
                 where = [node["target"] for node in violation["nodes"][:3]]
