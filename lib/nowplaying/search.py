@@ -23,10 +23,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, UInt8
 
 from lib.nowplaying import quantisation
-from lib.nowplaying.quantisation import CHUNK
 
 Queries = Float[Array | np.ndarray, "q d"]
 TOGETHER = 16  # queries that are compared with all fingerprints at a time
+PART = 2**17  # fingerprints that are quantised at a time
 
 
 class Database(NamedTuple):
@@ -81,8 +81,8 @@ def build(
     rest = sampled - centroids[quantisation.nearest(sampled, centroids)]
     codebooks = quantisation.train_codebooks(keys[2], rest, code_bytes=code_bytes, levels=levels)
     codes, partition = [], []
-    for start in range(0, len(x), TOGETHER * CHUNK):  # else a million takes gigabytes
-        part = jnp.asarray(x[start : start + TOGETHER * CHUNK])
+    for start in range(0, len(x), PART):  # else a million takes gigabytes
+        part = jnp.asarray(x[start : start + PART])
         partition.append(quantisation.nearest(part, centroids))
         codes.append(quantisation.encode(codebooks, part - centroids[partition[-1]]))
     return Database(centroids, codebooks, jnp.concatenate(codes), jnp.concatenate(partition))
