@@ -100,6 +100,34 @@ def test_students_get_no_solutions_and_instructors_all(slug):
     assert ran == as_smoke, "instructors run what the page shows"
 
 
+LEFT_OVER = re.compile(
+    r"^[ >]*(?::::|```\{|:[\w-]+:(?: |$)|\([\w-]+\)=$).*|\{[a-z][\w:+-]*\}`[^`]*`?", re.M
+)
+
+
+@every_chapter
+@pytest.mark.parametrize("solutions", [False, True], ids=["student", "instructor"])
+def test_no_directive_or_role_of_the_book_is_left_in_a_notebook(slug, solutions):
+    """A fence with a name in braces, its end or an option, a label, a role: Jupyter shows none."""
+    assert LEFT_OVER.search(chapters.source(slug).read_text(encoding="utf-8"))
+    for cell in hand_out.hand_out(slug, solutions).cells:
+        if cell.cell_type == "markdown":
+            assert not LEFT_OVER.findall(cell.source)
+            assert cell.source.count("```") % 2 == 0, "a fence that nobody closes"
+
+
+@pytest.mark.parametrize("fence", [":::", "```"])
+@pytest.mark.parametrize("kind", ["theorem", "proposition", "definition", "remark", "algorithm"])
+def test_what_is_stated_becomes_a_heading_and_a_quote(fence, kind):
+    text = (
+        f"Before.\n\n{fence}{{prf:{kind}}} Of `this`: $a$\n:label: x\n\nIf: a.\n\n1. So.\n{fence}\n"
+    )
+    stated = f"**{kind.capitalize()}. Of `this`: $a$**\n\n> If: a.\n>\n> 1. So."
+    assert hand_out.plain(text + "\nAfter.") == f"Before.\n\n{stated}\n\nAfter."
+    without = hand_out.plain(f"{fence}{{prf:{kind}}}\nSo.\n{fence}")
+    assert without == f"**{kind.capitalize()}.**\n\n> So."
+
+
 @every_module
 def test_arrows_point_down(path):
     """A paper's modules import the shared ones and each other, not another paper's."""

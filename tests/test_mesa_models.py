@@ -1,5 +1,6 @@
 """Models and training against constructed weights, closed forms, and JAX's and Equinox's layers."""
 
+import json
 from functools import partial
 
 import equinox as eqx
@@ -350,20 +351,96 @@ def test_a_stopped_training_goes_on(tiny, tmp_path, monkeypatch, capsys):
 
     def stop(path, head, tree):
         right(path, head, tree)
-        if b'"curve": [[2, ' in head and b"[4, " in head:
+        if head and head["curve"][-1][0] == 4:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(paper_scale, "_write", stop)
-    with pytest.raises(KeyboardInterrupt):
-        paper_scale.fit("tiny", tmp_path)
+    assert paper_scale.main(["tiny", "--folder", str(tmp_path)]) == 1
+    assert "stopped: the same command goes on" in capsys.readouterr().err
     assert paper_scale.load("tiny", tmp_path) is None, "nothing half-finished is kept"
-    with pytest.raises(ValueError, match="was begun with .*remove it"):
-        paper_scale.fit("tiny", tmp_path, seed=1)
     monkeypatch.setattr(paper_scale, "_write", right)
     again = paper_scale.fit("tiny", tmp_path)
     jax.tree.map(np.testing.assert_array_equal, again.model, whole.model)
     assert again.about["curve"] == whole.about["curve"] and len(again.about["curve"]) == 3
     assert sorted(path.name for path in tmp_path.glob("tiny*")) == ["tiny.eqx", "tiny.json"]
+
+
+@pytest.fixture
+def stopped(tiny, tmp_path, monkeypatch):
+    """The file of a training that was stopped when all its steps were done."""
+    right = paper_scale._write
+
+    def stop(path, head, tree):
+        if head is None:
+            raise KeyboardInterrupt
+        right(path, head, tree)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(paper_scale, "_write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            paper_scale.fit("tiny", tmp_path)
+    return tmp_path / "tiny.unfinished.eqx"
+
+
+def refused(path, capsys, *options):
+    """What the command says to this file, in one line; the file stays as it is."""
+    before = path.read_bytes()
+    assert paper_scale.main(["tiny", "--folder", str(path.parent), *options]) == 1
+    said = capsys.readouterr().err.strip().split("\n")[-1]
+    assert said.startswith(f"error: {path} ") and path.read_bytes() == before
+    return said
+
+
+def test_a_training_that_was_begun_otherwise_is_refused_and_kept(stopped, monkeypatch, capsys):
+    said = refused(stopped, capsys, "--seed", "1")
+    assert "was begun with seed=0, wanted seed=1: go on with seed=0, name another folder" in said
+    other = TINY._replace(kinds=("linear", "linear"), sigma=0.2)
+    monkeypatch.setitem(paper_scale.RECIPES, "tiny", other)
+    said = refused(stopped, capsys)
+    assert "was begun with kinds=['linear'], sigma=0.1, wanted kinds=['linear', 'linear']" in said
+    monkeypatch.setitem(paper_scale.RECIPES, "tiny", TINY)
+    about = paper_scale.fit("tiny", stopped.parent).about
+    assert [step for step, _ in about["curve"]] == [6] and about["made"]["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: data[:20],
+        lambda data: b"",
+        lambda data: data + b"x",
+        lambda data: data[:-5] + bytes([data[-5] ^ 1]) + data[-4:],
+        lambda data: data.replace(b"[[6, ", b"[[5, "),
+        lambda data: b"[1]\n" + data.partition(b"\n")[2],
+        lambda data: b"{}\n" + data.partition(b"\n")[2],
+    ],
+    ids=["cut", "cut in its first line", "empty", "longer", "a bit", "a step", "a list", "no sum"],
+)
+def test_a_damaged_training_is_refused_and_kept(stopped, damage, capsys):
+    data = stopped.read_bytes()
+    stopped.write_bytes(damage(data))
+    said = refused(stopped, capsys)
+    assert "is damaged: its checksum is " in said and "Put a whole copy in its place" in said
+    stopped.write_bytes(data)
+    assert paper_scale.fit("tiny", stopped.parent).about["curve"][-1][0] == 6
+
+
+def test_a_recipe_says_how_large_and_how_noisy_its_sequences_are(tiny, tmp_path, monkeypatch):
+    made = paper_scale.fit("tiny", tmp_path).about["made"]
+    assert (made["n"], made["sigma"]) == (10, 0.1)
+    small = TINY._replace(n=3, sigma=0.0)
+    s = paper_scale.draw(small, jax.random.key(0), 4)
+    assert s.shape == (4, 6, 3)
+    lengths = np.linalg.norm(s, axis=2)
+    np.testing.assert_allclose(lengths, lengths[:, :1].repeat(6, 1), rtol=1e-4)  # no noise
+    monkeypatch.setitem(paper_scale.RECIPES, "tiny", small)
+    kept = paper_scale.fit("tiny", tmp_path / "small")
+    assert (kept.about["made"]["n"], kept.about["made"]["sigma"]) == (3, 0.0)
+    assert predict(kept.model, s[:, :-1]).shape == (4, 5, 3)
+    told = json.loads((paper_scale.WEIGHTS / "LSA-6.json").read_text(encoding="utf-8"))["made"]
+    assert "sigma" not in told, "an older file, which load() reads none the less"
+    assert paper_scale.load("LSA-6").about["made"] == told | {"n": 10, "sigma": 0.1}
 
 
 @pytest.mark.parametrize("name", [p.stem for p in sorted(paper_scale.WEIGHTS.glob("*.eqx"))])

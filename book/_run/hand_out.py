@@ -24,8 +24,16 @@ PLAIN = [
     (r"```\{exercise-start\} ?(.*)\n(?::.*\n)*```", r"**Exercise. \1**"),
     (r"```\{exercise-end\}\n```\n?", ""),
     (r"```\{math\}\n(?::.*\n)*\n?([^`]*)```", r"$$\n\1$$"),
-    (r"```\{prf:algorithm\} (.*)\n(?::.*\n)*\n([^`]*)```", r"**Algorithm. \1**\n\n\2"),
+    (
+        r"^(:::|```)\{prf:(\w+)\} ?(.*)\n(?::.*\n)*\n?([\s\S]*?)\n\1$",
+        lambda found: stated(*found.groups()[1:]),
+    ),
     (r"```\{code-block\} (\w+)", r"```\1"),
+    (
+        r"```\{literalinclude\} (?:\.\./)*(.*)\n:pyobject: (.*)\n(?::.*\n)*```",
+        r"*(the code: `\2` in `\1`)*",
+    ),
+    (r"```\{glue\} (.*)\n```", r"*(computed: \1)*"),
     (r":::\{admonition\} (.*)\n(?::.*\n)*([^:]*(?::[^:]+)*?):::", r"**\1**\n\n\2"),
     (r"\{glue(?::text)?\}`([^`:]*)[^`]*`", r"*(computed: \1)*"),
     (r"\{[a-z:]+\}`([^`]*)`", r"`\1`"),
@@ -61,6 +69,12 @@ def plain(text: str) -> str:
     for pattern, replacement in PLAIN:
         text = re.sub(pattern, replacement, text, flags=re.M)
     return text.strip()
+
+
+def stated(kind: str, title: str, body: str) -> str:
+    """A theorem, an algorithm and their like: kind and title in bold, then the body as a quote."""
+    lines = (f"> {line}".rstrip() for line in body.strip().split("\n"))
+    return f"**{kind.capitalize()}. {title}".rstrip() + "**\n\n" + "\n".join(lines)
 
 
 if __name__ == "__main__":

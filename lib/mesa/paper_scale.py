@@ -9,6 +9,8 @@ versions, hardware, date. It takes minutes on a GPU and hours on a processor.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import io
 import json
 import sys
 import time
@@ -44,6 +46,8 @@ class Recipe(NamedTuple):
     weight_decay: float
     length: int = 50  # states of a sequence
     decay_steps: int | None = None  # of the cosine, from the end of 1000 steps of warm-up on
+    n: int = 10  # dimensions of a state
+    sigma: float = 0.1  # standard deviation of the noise in each of them, at each step
 
 
 class Kept(NamedTuple):
@@ -58,6 +62,7 @@ RECIPES = {
     "softmax-7": Recipe(("softmax",) * 7, False, 7e-4, 10_000, 256, 0.05, decay_steps=30_000),
     "few-shot": Recipe(("softmax",) * 7, False, 7e-4, 40_000, 128, 0.05, 224, 60_000),
 }
+UNRECORDED = {"n": 10, "sigma": 0.1}  # what they were before files said so
 
 
 def load(name: str, folder: Path = WEIGHTS) -> Kept | None:
@@ -69,14 +74,16 @@ def load(name: str, folder: Path = WEIGHTS) -> Kept | None:
     if not path.exists():
         return None
     model = eqx.tree_deserialise_leaves(path, _build(recipe, jax.random.key(0)))
-    return Kept(model, json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+    about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return Kept(model, about | {"made": UNRECORDED | about["made"]})
 
 
 def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = False) -> Kept:
     """Train a model by its recipe and keep it in `folder`; a stopped run goes on there.
 
     Raises ValueError for a name that is not in RECIPES, for a model that is in `folder` already,
-    and for a run that was begun with another recipe or seed.
+    for a run that was begun with another recipe or seed, and for one whose file is damaged. None
+    of these changes a file.
     """
     recipe = _recipe(name)
     made = {**recipe._asdict(), "kinds": list(recipe.kinds), "seed": seed}
@@ -91,23 +98,18 @@ def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = Fa
     start = training.State(start, optimiser.init(start), 0)
     curve, seconds = [], 0.0
     if unfinished.exists():
-        with unfinished.open("rb") as file:
-            before = json.loads(file.readline())
-            if before["made"] != made:
-                raise ValueError(
-                    f"{unfinished} was begun with {before['made']}, wanted {made}: remove it"
-                )
-            curve, seconds = before["curve"], before["seconds"]
-            arrays = eqx.tree_deserialise_leaves(file, (start.model, start.memory))
-            start = training.State(*arrays, curve[-1][0])
+        before, arrays = _resumed(unfinished, made, (start.model, start.memory))
+        curve, seconds = before["curve"], before["seconds"]
+        start = training.State(*arrays, curve[-1][0])
     test = draw(recipe, jax.random.fold_in(jax.random.key(seed), 1), TESTS)
-    stops = [*range(start.done + BLOCK, recipe.steps, BLOCK), recipe.steps]
+    stops = [*range(start.done + BLOCK, recipe.steps, BLOCK)]
+    stops += [recipe.steps] * (start.done < recipe.steps)  # else it was stopped at the very end
     bar = tqdm(total=recipe.steps, initial=start.done, desc=name) if progress else None
     for stop in stops:
         began = time.process_time()
         history = training.train(
             start,
-            partial(_generate, length=recipe.length, batch=recipe.batch),
+            partial(_generate, recipe=recipe, batch=recipe.batch),
             test,
             key=jax.random.key(seed + 1),
             at=[stop],
@@ -118,7 +120,7 @@ def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = Fa
         curve.append([stop, round(float(history.mse[-1]), 6)])
         seconds += time.process_time() - began
         head = {"made": made, "curve": curve, "seconds": seconds}
-        _write(unfinished, json.dumps(head).encode() + b"\n", (start.model, start.memory))
+        _write(unfinished, head, (start.model, start.memory))
     about = {
         "made": made,
         "command": f"python -m lib.mesa.paper_scale {name} --seed {seed}",
@@ -129,14 +131,14 @@ def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = Fa
     }
     kept = folder / f"{name}.eqx"
     kept.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    _write(kept, b"", start.model)
+    _write(kept, None, start.model)
     unfinished.unlink()
     return Kept(start.model, about)
 
 
-def draw(recipe: Recipe, key: PRNGKeyArray, batch: int) -> Float[np.ndarray, "batch T1 10"]:
+def draw(recipe: Recipe, key: PRNGKeyArray, batch: int) -> Float[np.ndarray, "batch T1 n"]:
     """Test sequences such as a recipe trains on."""
-    return np.asarray(_draw(key, recipe.length, batch))
+    return np.asarray(_draw(key, recipe, batch))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -159,16 +161,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @partial(jax.jit, static_argnums=(1, 2))
-def _draw(key, length, batch):
-    return _generate(key, length=length, batch=batch)
+def _draw(key, recipe, batch):
+    return _generate(key, recipe=recipe, batch=batch)
 
 
-def _generate(key: PRNGKeyArray, *, length: int, batch: int) -> Float[Array, "batch T1 n"]:
-    return systems.linear(key, batch, steps=length).s
+def _generate(key: PRNGKeyArray, *, recipe: Recipe, batch: int) -> Float[Array, "batch T1 n"]:
+    return systems.linear(key, batch, n=recipe.n, steps=recipe.length, sigma_h=recipe.sigma).s
 
 
 def _build(recipe, key):
-    return (constructed if recipe.bound else transformer)(key, recipe.kinds)
+    return (constructed if recipe.bound else transformer)(key, recipe.kinds, n=recipe.n)
 
 
 def _rate(recipe):
@@ -177,13 +179,44 @@ def _rate(recipe):
     return optax.warmup_cosine_decay_schedule(0.0, recipe.rate, 1000, recipe.decay_steps, 1e-5)
 
 
+def _resumed(path, made, like):
+    """The head and the arrays of a stopped run, if it is this one and its file is whole."""
+    line, _, arrays = path.read_bytes().partition(b"\n")
+    try:
+        head = json.loads(line)
+        wanted = head.pop("sha256")
+        came = _checksum(head, arrays)
+    except (ValueError, KeyError, AttributeError, TypeError):
+        came, wanted = "none in its first line", "one"
+    if came != wanted:
+        raise ValueError(
+            f"{path} is damaged: its checksum is {came}, wanted {wanted}. Put a whole copy in its "
+            "place, or move it away to train anew"
+        )
+    begun = head["made"]
+    if other := [key for key in made if begun.get(key) != made[key]]:
+        was, now = (", ".join(f"{key}={of.get(key)}" for key in other) for of in (begun, made))
+        raise ValueError(
+            f"{path} was begun with {was}, wanted {now}: go on with {was}, name another folder, or "
+            "move the file away to train anew"
+        )
+    return head, eqx.tree_deserialise_leaves(io.BytesIO(arrays), like)
+
+
 def _write(path, head, tree):
-    """Under another name first: a file that is there is whole."""
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        file.write(head)
-        eqx.tree_serialise_leaves(file, tree)
+    """Arrays, after a line about them if there is a head, which gets the checksum of all."""
+    file = io.BytesIO()
+    eqx.tree_serialise_leaves(file, tree)
+    data = file.getvalue()
+    if head is not None:
+        data = json.dumps(head | {"sha256": _checksum(head, data)}).encode() + b"\n" + data
+    part = path.with_suffix(".part")  # another name first: a file that is there is whole
+    part.write_bytes(data)
     part.replace(path)
+
+
+def _checksum(head, arrays):
+    return hashlib.sha256(json.dumps(head).encode() + arrays).hexdigest()[:16]
 
 
 def _recipe(name):
