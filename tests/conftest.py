@@ -115,6 +115,7 @@ def run_mutated(tmp_path):
         command += ["-p", "scale", "smoke", "--cwd", ROOT / "book", "--no-progress-bar"]
         environment = os.environ | {
             "EXECUTABLE_PAPERS_OFFLINE": "1",
+            "XLA_FLAGS": chapters.SMOKE_FLAGS,
             "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }

@@ -15,7 +15,7 @@ from pathlib import Path
 import jupytext
 import papermill
 
-from chapters import ROOT, current, data_of, executed, key, seal, source
+from chapters import ROOT, SMOKE_FLAGS, current, data_of, executed, key, seal, source
 
 
 def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
@@ -35,6 +35,8 @@ def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
     out.with_suffix(".failed.ipynb").unlink(missing_ok=True)
     resumed = any(kept.iterdir())
     os.environ["EXECUTABLE_PAPERS_RESUME"] = str(kept)
+    if scale == "smoke":
+        os.environ.setdefault("XLA_FLAGS", SMOKE_FLAGS)
     running = kept / out.name
     start = time.monotonic()
     try:

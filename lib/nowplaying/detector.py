@@ -60,16 +60,14 @@ class Detector(eqx.Module):
     output_bias: Float[Array, ""]
 
     def __init__(self, key: PRNGKeyArray):
-        keys = jax.random.split(key, 4)
         flat = SPAN * CHANNELS
-        self.depthwise = _normal(keys[0], (LAYERS, KERNEL, CHANNELS), KERNEL)
-        self.pointwise = _normal(keys[1], (LAYERS, CHANNELS, CHANNELS), CHANNELS / 2)
+        layers = ((LAYERS, KERNEL, CHANNELS), (LAYERS, CHANNELS, CHANNELS))
+        drawn = training.normals(key, [*layers, (flat, HIDDEN), (HIDDEN,)])
+        inputs = (KERNEL, CHANNELS / 2, flat / 2, HIDDEN)
+        weights = [jnp.asarray(w / np.float32(n**0.5)) for w, n in zip(drawn, inputs, strict=True)]
+        self.depthwise, self.pointwise, self.hidden, self.output = weights
         self.scale, self.shift = jnp.ones((LAYERS, CHANNELS)), jnp.zeros((LAYERS, CHANNELS))
-        self.hidden, self.hidden_bias = (
-            _normal(keys[2], (flat, HIDDEN), flat / 2),
-            jnp.zeros(HIDDEN),
-        )
-        self.output, self.output_bias = _normal(keys[3], (HIDDEN,), HIDDEN), jnp.zeros(())
+        self.hidden_bias, self.output_bias = jnp.zeros(HIDDEN), jnp.zeros(())
 
 
 class Network(eqx.Module):
@@ -589,10 +587,6 @@ def _work(model, vectors, answers):
 def _samples():
     """Samples of one window."""
     return (window_frames() - 1) * DETECTOR.hop + DETECTOR.frame
-
-
-def _normal(key, shape, inputs):
-    return jax.random.normal(key, shape) / np.float32(np.sqrt(inputs))
 
 
 def _check_counts(**counts):

@@ -11,6 +11,7 @@ what others report. `train_fingerprinter` gives a `Fingerprinter`, `fold` makes 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -62,14 +63,15 @@ class Fingerprinter(eqx.Module):
         shapes = [(3, 3, 1, WIDTHS[0])]
         for narrow, wide in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
             shapes += [(1, 3, narrow, wide), (3, 1, wide, wide)]
-        first, second, *keys = jax.random.split(key, 2 + len(shapes))
-        self.kernels = tuple(map(_he, keys, shapes))
+        share = flat // d  # what does not divide is left out
+        drawn = training.normals(key, [*shapes, (d, share, UNITS), (d, UNITS)])
+        *kernels, divide, encode = drawn
+        self.kernels = tuple(_scaled(k, math.prod(k.shape[:3])) for k in kernels)
         self.scales = tuple(jnp.ones(shape[-1]) for shape in shapes)
         self.shifts = tuple(jnp.zeros(shape[-1]) for shape in shapes)
-        share = flat // d  # what does not divide is left out
-        self.divide = jax.random.normal(first, (d, share, UNITS)) * np.float32((2 / share) ** 0.5)
+        self.divide = _scaled(divide, share)
         self.divide_bias = jnp.zeros((d, UNITS))
-        self.encode = jax.random.normal(second, (d, UNITS)) * np.float32((2 / UNITS) ** 0.5)
+        self.encode = _scaled(encode, UNITS)
         self.encode_bias = jnp.zeros(d)
 
 
@@ -390,5 +392,6 @@ def _one_way(asking, answering, negative, margin):
     return cost.mean(), right.mean(dtype=jnp.float32)
 
 
-def _he(key, shape):
-    return jax.random.normal(key, shape) * np.float32((2 / np.prod(shape[:3])) ** 0.5)
+def _scaled(drawn, inputs):
+    """Normal weights after He et al. (2015), for so many inputs."""
+    return jnp.asarray(drawn * np.float32((2 / inputs) ** 0.5))

@@ -6,7 +6,8 @@ is interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -89,6 +90,14 @@ def train(
 def start(model: PyTree, statistics: Statistics | tuple[Statistics, ...]) -> State:
     """A network before its first step."""
     return State(model, statistics, optax.scale_by_adam().init(model), 0)
+
+
+def normals(key: PRNGKeyArray, shapes: Sequence[tuple[int, ...]]) -> list[Float[np.ndarray, "..."]]:
+    """Standard normal arrays of these shapes, of one draw: XLA compiles one program for all."""
+    sizes = [math.prod(shape) for shape in shapes]
+    drawn = np.asarray(jax.random.normal(key, (sum(sizes),)))
+    parts = np.split(drawn, np.cumsum(sizes)[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def fresh_statistics(like: Float[Array, "*layers channels"]) -> Statistics:
