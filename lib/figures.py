@@ -50,6 +50,7 @@ STYLE = {
 TRACE = ("tape", "step", "pc", "head0", "head1", "place", "value", "end")
 STEPPER_INSTRUCTIONS, STEPPER_BYTES = 3000, 150_000  # what one page element may weigh
 GAME_INTENSITIES, GAME_BYTES = np.arange(1, 11), 60_000
+DILEMMA_LESSONS = 21  # before the first lesson, and after each of twenty
 HEARD = ("label", "audio", "truth", "said", "words", "spectrogram", "found")
 LISTENING_BYTES, LISTENING_SECONDS = 300_000, 15
 
@@ -352,6 +353,82 @@ def listening(
             "use fewer or shorter sounds"
         )
     return HTML(text)
+
+
+def dilemma_game(
+    players: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    payoff: ArrayLike,
+    alt: str,
+    caption: str,
+) -> HTML:
+    """Twenty rounds of a prisoner's dilemma against policies that remember one round.
+
+    `players` holds policies by name: the probabilities that one `cooperates` (5,), in the first
+    round and after CC, CD, DC and DD, its own action first; and what becomes of a naive learner
+    who meets it, before each of its first lessons 0 to 20: the return of the player itself, `own`
+    (21,), that of the `learner` (21,), and the probabilities that the learner cooperates, `policy`
+    (21, 5). `payoff` is that of CC, CD, DC and DD.
+
+    Where scripts do not run (a notebook, a printed page) readers see both returns as a picture;
+    `alt` describes it. In the book, dilemma.js adds the buttons, and after every ten rounds
+    compares the reader with the learner.
+
+    Raises ValueError if there are no players; if one lacks one of the four, or it has another
+    shape, is not finite, or leaves 0 to 1 as a probability; if `payoff` is not four numbers; if
+    `alt` is empty; or if all of it weighs more than 60 kB.
+    """
+    if not players or not alt.strip():
+        raise ValueError(f"players has {len(players)} and alt is {alt!r}: wanted some, and a text")
+    if np.shape(payoff) != (4,) or not np.isfinite(payoff).all():
+        raise ValueError(f"payoff={payoff!r} must be four numbers: for CC, CD, DC and DD")
+    data = {
+        "payoff": [float(one) for one in np.asarray(payoff)],
+        "players": [{"name": name} | _player(name, one) for name, one in players.items()],
+    }
+    with mpl.rc_context(STYLE):
+        size = (6.4, 3.2)
+        figure, axes = plt.subplots(
+            1, len(players), figsize=size, dpi=140, sharey=True, squeeze=False
+        )
+        for ax, one in zip(axes[0], data["players"], strict=True):
+            ax.plot(one["learner"]["own"], label="it")
+            ax.plot(one["learner"]["other"], label="the learner")
+            ax.set(title=one["name"], xlabel="lesson")
+        axes[0, 0].set_ylabel("average return")
+        axes[0, 0].legend()
+        picture = _png(figure)
+        plt.close(figure)
+    text = _element("dilemma", picture, data, alt=alt, caption=caption)
+    if len(text.encode()) > GAME_BYTES:
+        raise ValueError(
+            f"players makes {len(text.encode())} bytes of HTML with the caption: at most "
+            f"{GAME_BYTES}; use fewer"
+        )
+    return HTML(text)
+
+
+def _player(name: str, one: Mapping[str, ArrayLike]) -> dict:
+    """One policy and the learner who meets it, checked and rounded."""
+    wanted = {
+        "cooperates": (5,),
+        "own": (DILEMMA_LESSONS,),
+        "learner": (DILEMMA_LESSONS,),
+        "policy": (DILEMMA_LESSONS, 5),
+    }
+    for part, shape in wanted.items():
+        if part not in one:
+            raise ValueError(f"players[{name!r}] has no {part}: wanted {', '.join(wanted)}")
+        values = np.asarray(one[part], float)
+        if values.shape != shape or not np.isfinite(values).all():
+            raise ValueError(
+                f"players[{name!r}][{part!r}] has shape {values.shape}: wanted {shape}, all finite"
+            )
+        if part in ("cooperates", "policy") and not ((values >= 0) & (values <= 1)).all():
+            raise ValueError(f"players[{name!r}][{part!r}] leaves 0 to 1: wanted probabilities")
+    found = {part: np.round(np.asarray(one[part], float), 4).tolist() for part in wanted}
+    learner = {"own": found["own"], "other": found["learner"], "policy": found["policy"]}
+    return {"cooperates": found["cooperates"], "learner": learner}
 
 
 def _sound(number: int, one: Mapping, names: list[str], rate: int) -> str:

@@ -104,13 +104,14 @@ def test_the_spacetime_picture_stands_alone():
 
 def write_page(folder: Path, element: str) -> str:
     """The address of a small page with an element twice, as a chapter may have it."""
-    for name in ("book.css", "stepper.js", "game.js", "listening.js"):
+    for name in ("book.css", "stepper.js", "game.js", "listening.js", "dilemma.js"):
         shutil.copy(STATIC / name, folder)
     (folder / "page.html").write_text(
         "<!doctype html><html lang='en' data-theme='light'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width'><title>A page</title>"
         "<link rel='stylesheet' href='book.css'><script src='stepper.js'></script>"
         "<script src='game.js'></script><script src='listening.js'></script>"
+        "<script src='dilemma.js'></script>"
         "<style>body { font: 16px/1.6 sans-serif } main { max-width: 800px; margin: auto }"
         "html[data-theme=dark] body { background: #14181e; color: #ced6dd }</style></head>"
         f"<body><main class='bd-article'><h1>A page</h1>{element * 2}</main></body></html>",
@@ -547,4 +548,81 @@ def test_without_scripts_the_sounds_and_their_answers_are_there(browser, listeni
     assert tab.locator("audio").first.is_visible()
     tab.locator("summary").first.click()
     assert tab.get_by_text("Song B, from 1.0 s on.").first.is_visible()
+    context.close()
+
+
+LESSONS = np.linspace(0, 1, 21)
+GIVES_BACK = {"cooperates": [1, 1, 0, 1, 0], "own": LESSONS, "learner": -LESSONS}
+GIVES_BACK |= {"policy": np.tile(LESSONS[:, None], 5)}
+NEVER = GIVES_BACK | {"cooperates": [0] * 5}
+
+
+def dilemma_game(**changes):
+    wanted = {"players": {"tit-for-<tat>": GIVES_BACK, "a wall": NEVER}, "payoff": [1, -1, 2, 0]}
+    return figures.dilemma_game(**(wanted | {"alt": "two lines", "caption": "c & d"} | changes))
+
+
+@pytest.mark.parametrize(
+    "changes, complaint",
+    [
+        ({"players": {}}, "players has 0 and alt is 'two lines'"),
+        ({"alt": " "}, "players has 2 and alt is ' '"),
+        ({"payoff": [1, 2, 3]}, r"payoff=\[1, 2, 3\] must be four numbers"),
+        ({"players": {"x": {"cooperates": [1] * 5}}}, r"players\['x'\] has no own: wanted"),
+        (
+            {"players": {"x": GIVES_BACK | {"own": [1, 2]}}},
+            r"players\['x'\]\['own'\] has shape \(2,\): wanted \(21,\)",
+        ),
+        ({"players": {"x": GIVES_BACK | {"own": np.full(21, np.nan)}}}, "all finite"),
+        ({"players": {"x": GIVES_BACK | {"cooperates": [2] * 5}}}, "leaves 0 to 1"),
+        ({"caption": "c" * 60_000}, "at most 60000; use fewer"),
+    ],
+)
+def test_bad_input_of_a_dilemma_is_named(changes, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        dilemma_game(**changes)
+
+
+def test_a_dilemma_in_a_browser(browser, tmp_path):
+    """By keyboard: the other remembers one round, and after ten and twenty there is a learner."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
+    context = browser.new_context(offline=True, viewport={"width": 390, "height": 900})
+    tab = context.new_page()
+    errors = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto(write_page(tmp_path, dilemma_game().data))
+    box = tab.locator(".dilemma").first
+    status, result = box.locator(".dilemma-status"), box.locator(".dilemma-result")
+    rounds = box.locator(".dilemma-rounds tr")
+    assert "Both cooperate: +1 for each. One defects: +2 for it" in status.inner_text()
+    box.get_by_role("button", name="Cooperate").focus()
+    tab.keyboard.press("c")
+    assert status.inner_text().startswith("Round 1: you cooperated, it cooperated: +1 for you")
+    tab.keyboard.press("d")
+    assert "you defected, it cooperated: +2 for you, −1 for it" in status.inner_text()
+    tab.keyboard.press("Enter")  # the focus is on Cooperate
+    assert "you cooperated, it defected: −1 for you, +2 for it" in status.inner_text()
+    assert status.inner_text().endswith("Together +2 and +2.")
+    assert rounds.nth(0).locator("td").all_inner_texts()[:4] == ["C", "D", "C", "·"]
+    assert not result.inner_text()
+    for _ in range(7):
+        tab.keyboard.press("c")
+    # of ten rounds: 2 + 2 points in three, then one each; one of nine times it gave back
+    you = result.locator("tbody tr td:nth-child(2)").all_inner_texts()
+    assert you == ["+0.90", "+0.90", "1.00", "0.86", "1.00", "1.00", "–"]
+    head = result.locator("thead th").all_inner_texts()
+    assert head == ["You", "A naive learner after 10 lessons"]
+    learner = result.locator("tbody tr td:nth-child(3)").all_inner_texts()
+    assert learner == ["−0.50", "+0.50", *["0.50"] * 5]
+    assert not complaints(tab, axe)
+    for _ in range(12):  # two of them too late
+        tab.keyboard.press("d")
+    assert status.inner_text().startswith("Round 20: ") and "over" in status.inner_text()
+    assert result.locator("thead th").nth(2).inner_text() == "tit-for-<tat>"
+    wide = tab.evaluate("document.documentElement.scrollWidth")
+    assert wide <= 390 and not complaints(tab, axe)
+    box.locator("select").select_option("a wall")
+    assert not result.inner_text()
+    box.get_by_role("button", name="Cooperate").click()
+    assert "it defected" in status.inner_text() and not errors
     context.close()
