@@ -64,7 +64,7 @@ class Worker:
             raise
 
     def order(self, what: str) -> dict:
-        """Have it do a "round", or tell its "accuracy" or "digest"; raises Absent if it fails."""
+        """Have it do a "round", or tell its "accuracy", "digest" or "more"; Absent if it fails."""
         try:
             print(what, file=self.process.stdin, flush=True)
         except BrokenPipeError:
@@ -117,12 +117,12 @@ def environment() -> dict[str, str]:
 def measure(rows: list[Row], rounds: int, folder: Path, tells: str | None) -> list[dict]:
     """Let the rows take turns; return what each took, in CPU seconds divided by its `per`.
 
-    At the end each tells its "accuracy" or "digest", or nothing.
+    At the end each tells its "accuracy", its "digest" or "more" about itself, or nothing.
     """
     results = [
         dict(name=row.name, ours=row.ours, limit=row.limit, value=None, ratio=None, min=None,
-             median=None, first=None, wall=None, accuracy=None, digest=None, version=None,
-             absent=None)
+             median=None, first=None, wall=None, accuracy=None, digest=None, more=None,
+             version=None, absent=None)
         for row in rows
     ]  # fmt: skip
     workers: dict[int, Worker] = {}
@@ -186,7 +186,8 @@ def show(title: str, unit: str, rows: list[dict]) -> None:
             print(f"{row['name']:<42}  absent: {row['absent']}")
             continue
         cells = [f"{row[k]:.4g}" for k in ("min", "median")] + [f"{row['ratio']:.2f}"]
-        told = row["digest"] or row["accuracy"] or ""
+        more = ", ".join(f"{name} {x:.4g}" for name, x in (row.get("more") or {}).items())
+        told = more or row["digest"] or row["accuracy"] or ""
         widths = zip([*cells, f"{row['first']:.4g}"], (10, 10, 9, 10), strict=True)
         print(f"{row['name']:<42}" + "".join(f"{c:>{w}}" for c, w in widths) + f"  {told}")
 

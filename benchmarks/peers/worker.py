@@ -71,10 +71,11 @@ class Meter:
         except metadata.PackageNotFoundError:  # no Python package: it is the version itself
             self._reply(version=package)
 
-    def again(self, tell: Callable[[], float | str]) -> bool:
+    def again(self, tell: Callable[[], float | str | dict[str, float]]) -> bool:
         """Wait for the next order; False when there is none left.
 
-        An order other than "round" is the name of what `tell` knows, "accuracy" or "digest".
+        An order other than "round" is the name of what `tell` knows: "accuracy", "digest" or
+        "more", which is a number for each of some names.
         """
         if self.started is not None:
             cpu, wall = self.started
@@ -85,7 +86,7 @@ class Meter:
                 self.started = self.cpu(), self.wall()
                 return True
             told = tell()
-            self._reply(**{order.strip(): told if isinstance(told, str) else float(told)})
+            self._reply(**{order.strip(): told if isinstance(told, str | dict) else float(told)})
         return False
 
     @staticmethod

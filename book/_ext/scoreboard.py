@@ -296,26 +296,36 @@ class Benchmarks(BookDirective):
         return self.show("".join(self.one(self.read(file)) for file in files))
 
     def one(self, result: dict) -> str:
+        told = [row["more"] for row in result["rows"] if row.get("more")]
+        more = list(told[0]) if told else []  # columns of their own
         rows = []
         for row in result["rows"]:
             name = html.escape(f"{row['name']} {row.get('version') or ''}".strip())
             if row.get("absent"):
-                rows.append([name, "absent", html.escape(row["absent"])])
+                rows.append([name, "absent", html.escape(row["absent"]), *["" for _ in more]])
                 continue
             name = f"<strong>{name}</strong>" if row["ours"] else name
             note = f", accuracy {row['accuracy']:.3f}" if row.get("accuracy") else ""
-            rows.append(
-                [name, f"{row['ratio']:.2f} ×", f"{row['value']:.3g} {result['unit']}{note}"]
-            )
+            cost = [f"{row['ratio']:.2f} ×", f"{row['value']:.3g} {result['unit']}{note}"]
+            facts = row.get("more") or {}
+            rows.append([name, *cost, *(amount(facts.get(column)) for column in more)])
         title = html.escape(result["description"])
         line = (
             f"{result['date'][:10]}, commit {result['commit']}, {html.escape(result['hardware'])}"
         )
+        head = ["Implementation", "Cost, ours = 1", "Measured", *map(html.escape, more)]
         return (
             f"<p class='board-title'>{title}</p>"
-            + table(title, ["Implementation", "Cost, ours = 1", "Measured"], rows)
+            + table(title, head, rows)
             + f"<p class='provenance'>{line}</p>"
         )
+
+
+def amount(x: float | None) -> str:
+    """A number of a few digits for a cell; nothing for what was not told."""
+    if x is None:
+        return ""
+    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
 
 
 def setup(app):
