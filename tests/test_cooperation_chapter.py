@@ -19,7 +19,7 @@ def endless(*arguments, average_future, **options):
     return returns(*arguments, average_future=np.asarray(False), **options)
 
 estimators.weights, estimators.batch_lambda_returns = undivided, endless
-ipd.SWAPPED = np.arange(5)
+ipd.SWAPPED = np.sort(ipd.SWAPPED)
 """
 
 
