@@ -19,15 +19,27 @@ def endless(*arguments, average_future, **options):
     return returns(*arguments, average_future=np.asarray(False), **options)
 
 estimators.weights, estimators.batch_lambda_returns = undivided, endless
-ipd.SWAPPED = np.arange(5)
+ipd.SWAPPED = np.sort(ipd.SWAPPED)
+"""
+
+
+# What comes after an inner episode summed over the copies, not averaged
+SUM_FOR_MEAN = """
+from lib.cooperation import estimators
+mean = estimators._mean
+estimators._mean = lambda x: mean(x) * x.shape[-1]
 """
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("chapter-cooperation")
-def test_wrong_kernels_flip_verdicts(run_mutated):
+@pytest.mark.parametrize(
+    "wrong_kernel, flips",
+    [(NO_SHARE_NO_RESET_NO_SWAP, {"C1", "C2", "C22"}), (SUM_FOR_MEAN, {"C2"})],
+    ids=["share, reset, swap", "sum for mean"],
+)
+def test_wrong_kernels_flip_verdicts(run_mutated, wrong_kernel, flips):
     pinned = Path(__file__).parent / "reference" / "cooperation.smoke.json"
     right = json.loads(pinned.read_text(encoding="utf-8"))["claims"].splitlines()
-    wrong = run_mutated("cooperation", NO_SHARE_NO_RESET_NO_SWAP)["claims"].splitlines()
-    flipped = {a.split()[0] for a, b in zip(right, wrong, strict=True) if a != b}
-    assert flipped >= {"C1", "C2", "C22"}
+    wrong = run_mutated("cooperation", wrong_kernel)["claims"].splitlines()
+    assert {a.split()[0] for a, b in zip(right, wrong, strict=True) if a != b} >= flips

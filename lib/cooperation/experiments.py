@@ -58,7 +58,7 @@ class Growing(NamedTuple):
     coala_error: Float[np.ndarray, " sizes"]  # largest difference to the true gradient
     mfos_cosine: Float[np.ndarray, " sizes"]  # with the true gradient
     unaware_cosine: Float[np.ndarray, " sizes"]
-    lola_distance: Float[np.ndarray, " sizes"]  # of the true gradient to LOLA's, relative
+    lola_distance: Float[np.ndarray, " sizes"]  # of COALA's to LOLA's, relative
 
 
 class Shaped(NamedTuple):
@@ -131,7 +131,7 @@ def growing_batches(
         np.array([np.abs(g.coala - g.truth).max() for g in found]),
         np.array([exact.cosine(g.mfos, g.truth) for g in found]),
         np.array([exact.cosine(g.unaware, g.truth) for g in found]),
-        np.array([exact.relative_error(g.truth, g.lola) for g in found]),
+        np.array([exact.relative_error(g.coala, g.lola) for g in found]),
     )
 
 

@@ -62,9 +62,9 @@ class Detector(eqx.Module):
     def __init__(self, key: PRNGKeyArray):
         flat = SPAN * CHANNELS
         layers = ((LAYERS, KERNEL, CHANNELS), (LAYERS, CHANNELS, CHANNELS))
-        drawn = training.normals(key, [*layers, (flat, HIDDEN), (HIDDEN,)])
-        inputs = (KERNEL, CHANNELS / 2, flat / 2, HIDDEN)
-        weights = [jnp.asarray(w / np.float32(n**0.5)) for w, n in zip(drawn, inputs, strict=True)]
+        every = (*layers, (flat, HIDDEN), (HIDDEN,))
+        spreads = tuple(n**-0.5 for n in (KERNEL, CHANNELS / 2, flat / 2, HIDDEN))
+        weights = training.normals(key, shapes=every, spreads=spreads)
         self.depthwise, self.pointwise, self.hidden, self.output = weights
         self.scale, self.shift = jnp.ones((LAYERS, CHANNELS)), jnp.zeros((LAYERS, CHANNELS))
         self.hidden_bias, self.output_bias = jnp.zeros(HIDDEN), jnp.zeros(())
@@ -160,8 +160,7 @@ def detector_window(
             f"x has windows of {x.shape[1:]}, wanted {(window_frames(), CHANNELS)}: cut them out "
             "of what features() gives"
         )
-    vectors = _convolutions(model, _rounded(model, jnp.asarray(x)))
-    return _dense(model, vectors.reshape(len(x), -1))
+    return _window(model, jnp.asarray(x))
 
 
 def detector_scan(
@@ -175,9 +174,7 @@ def detector_scan(
         raise ValueError(
             f"x has shape {x.shape}, wanted at least {window_frames()} frames of {CHANNELS} bands"
         )
-    vectors = _convolutions(model, _rounded(model, jnp.asarray(x)))
-    count = len(vectors) - SPAN + 1
-    return _dense(model, jnp.concatenate([vectors[i : i + count] for i in range(SPAN)], 1))
+    return _scan(model, jnp.asarray(x))
 
 
 def detector_start(model: Network) -> Stream:
@@ -330,6 +327,7 @@ def memory(model: Integers) -> Memory:
 # In whole numbers --------------------------------------------------------------------------------
 
 
+@jax.jit
 def fold(model: Detector, statistics: Statistics) -> Network:
     """The trained network without batch normalisation: its factors go into the weights."""
     factor, bias = training.folded(model.scale, model.shift, statistics)
@@ -344,6 +342,7 @@ def fold(model: Detector, statistics: Statistics) -> Network:
     )
 
 
+@jax.jit
 def quantise(model: Network) -> Integers:
     """Weights as int8 and biases as int32, as in less than 10 kB of memory.
 
@@ -362,6 +361,7 @@ def quantise(model: Network) -> Integers:
     return Integers(*rounded, *whole, *scales)
 
 
+@jax.jit
 def restore(model: Integers) -> Network:
     """The network that computes what whole numbers would, with floats on the same grid."""
     scales = model[7:]
@@ -480,6 +480,18 @@ def _windows(key, clips, *, batch, snr):
 @jax.jit
 def _probability(model, x):
     return jax.nn.sigmoid(detector_scan(model, features(x)))
+
+
+@jax.jit
+def _window(model, x):
+    return _dense(model, _convolutions(model, _rounded(model, x)).reshape(len(x), -1))
+
+
+@jax.jit
+def _scan(model, x):
+    vectors = _convolutions(model, _rounded(model, x))
+    count = len(vectors) - SPAN + 1
+    return _dense(model, jnp.concatenate([vectors[i : i + count] for i in range(SPAN)], 1))
 
 
 def _convolutions(model, x):

@@ -64,14 +64,18 @@ class Fingerprinter(eqx.Module):
         for narrow, wide in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
             shapes += [(1, 3, narrow, wide), (3, 1, wide, wide)]
         share = flat // d  # what does not divide is left out
-        drawn = training.normals(key, [*shapes, (d, share, UNITS), (d, UNITS)])
-        *kernels, divide, encode = drawn
-        self.kernels = tuple(_scaled(k, math.prod(k.shape[:3])) for k in kernels)
-        self.scales = tuple(jnp.ones(shape[-1]) for shape in shapes)
-        self.shifts = tuple(jnp.zeros(shape[-1]) for shape in shapes)
-        self.divide = _scaled(divide, share)
+        inputs = (*(math.prod(shape[:3]) for shape in shapes), share, UNITS)
+        spreads = tuple((2 / n) ** 0.5 for n in inputs)  # He et al. (2015)
+        every = (*shapes, (d, share, UNITS), (d, UNITS))
+        *kernels, divide, encode = training.normals(key, shapes=every, spreads=spreads)
+        self.kernels = tuple(kernels)
+        # from NumPy: XLA would compile a program for each size
+        widths = [np.zeros(shape[-1], np.float32) for shape in shapes]
+        self.scales = tuple(jnp.asarray(width + 1) for width in widths)
+        self.shifts = tuple(map(jnp.asarray, widths))
+        self.divide = divide
         self.divide_bias = jnp.zeros((d, UNITS))
-        self.encode = _scaled(encode, UNITS)
+        self.encode = encode
         self.encode_bias = jnp.zeros(d)
 
 
@@ -146,6 +150,7 @@ def count_params(model: Fingerprinter | Encoder) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(model))
 
 
+@jax.jit
 def fold(model: Fingerprinter, statistics: tuple[Statistics, ...]) -> Encoder:
     """The trained network without batch normalisation: its factors go into the kernels."""
     factors, biases = zip(
@@ -173,6 +178,7 @@ def divide_and_encode(
 # Losses ------------------------------------------------------------------------------------------
 
 
+@partial(jax.jit, static_argnames=("margin", "tolerance"))
 def triplet_semihard(
     anchor: Float[Array, "B d"],
     positive: Float[Array, "B d"],
@@ -390,8 +396,3 @@ def _one_way(asking, answering, negative, margin):
     cost = jnp.where(negative.any(1), jnp.maximum(partner - chosen + margin, 0.0), 0.0)
     right = jnp.where(negative, distance, jnp.inf).min(1) > partner
     return cost.mean(), right.mean(dtype=jnp.float32)
-
-
-def _scaled(drawn, inputs):
-    """Normal weights after He et al. (2015), for so many inputs."""
-    return jnp.asarray(drawn * np.float32((2 / inputs) ** 0.5))

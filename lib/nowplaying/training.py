@@ -7,7 +7,7 @@ is interrupted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -89,20 +89,24 @@ def train(
 
 def start(model: PyTree, statistics: Statistics | tuple[Statistics, ...]) -> State:
     """A network before its first step."""
-    return State(model, statistics, optax.scale_by_adam().init(model), 0)
+    return State(model, statistics, jax.jit(optax.scale_by_adam().init)(model), 0)
 
 
-def normals(key: PRNGKeyArray, shapes: Sequence[tuple[int, ...]]) -> list[Float[np.ndarray, "..."]]:
-    """Standard normal arrays of these shapes, of one draw: XLA compiles one program for all."""
+@partial(jax.jit, static_argnames=("shapes", "spreads"))
+def normals(
+    key: PRNGKeyArray, *, shapes: tuple[tuple[int, ...], ...], spreads: tuple[float, ...]
+) -> list[Float[Array, "..."]]:
+    """Normal weights of these shapes and standard deviations, as one compiled program."""
     sizes = [math.prod(shape) for shape in shapes]
-    drawn = np.asarray(jax.random.normal(key, (sum(sizes),)))
-    parts = np.split(drawn, np.cumsum(sizes)[:-1])
-    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+    parts = jnp.split(jax.random.normal(key, (sum(sizes),)), np.cumsum(sizes)[:-1])
+    made = zip(parts, shapes, spreads, strict=True)
+    return [np.float32(spread) * part.reshape(shape) for part, shape, spread in made]
 
 
 def fresh_statistics(like: Float[Array, "*layers channels"]) -> Statistics:
     """Statistics before anything was seen: mean 0, variance 1."""
-    return Statistics(jnp.zeros_like(like), jnp.ones_like(like))
+    nothing = np.zeros(like.shape, np.float32)
+    return Statistics(jnp.asarray(nothing), jnp.asarray(nothing + 1))
 
 
 def normalise(
@@ -142,10 +146,9 @@ def pcm(x: Float[Array | np.ndarray, "*batch n"]) -> Int16[np.ndarray, "*batch n
     return np.round(np.clip(np.asarray(x), -1, 1) * 32767).astype(np.int16)
 
 
-def floats(x: Shaped[Array | np.ndarray, "*batch n"]) -> Float[Array, "*batch n"]:
+def floats(x: Shaped[Array | np.ndarray, "*batch n"]) -> Float[Array | np.ndarray, "*batch n"]:
     """16-bit samples as floats -1..1; floats as they are."""
-    x = jnp.asarray(x)
-    return x.astype(jnp.float32) / 32767 if x.dtype == jnp.int16 else x.astype(jnp.float32)
+    return x.astype(np.float32) / np.float32(32767 if x.dtype == np.int16 else 1)
 
 
 def crop(
