@@ -4,7 +4,7 @@ python benchmarks/bench_nowplaying.py              everything; writes benchmarks
 python benchmarks/bench_nowplaying.py --quick      small, one round of each; writes nothing
 
 A name of what is to be measured, such as "detecting", leaves out the others. Recognition trains a
-fingerprinter first, as the chapter does on a laptop, which takes a few minutes.
+fingerprinter first, as the chapter does on a laptop, which takes a minute or two.
 """
 
 from __future__ import annotations

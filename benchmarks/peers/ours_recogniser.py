@@ -24,7 +24,7 @@ REPEATS = 5  # how often a round does its work
 
 task = Task()
 prints, starts = np.asarray(task.prints), np.asarray(task.starts)
-TOUCH = max(0.02, 2 * K / len(prints))  # few songs are not enough for 2 %
+TOUCH = max(0.02, (K + BLOCK) / len(prints))  # 2 % of very few songs are less than K
 database = search.Database(task.centroids, task.codebooks, task.codes, task.partition)
 index = search.lay_out(database, block=BLOCK)
 database = index.database
