@@ -306,7 +306,7 @@ class Benchmarks(BookDirective):
                 continue
             name = f"<strong>{name}</strong>" if row["ours"] else name
             note = f", accuracy {row['accuracy']:.3f}" if row.get("accuracy") else ""
-            cost = [f"{row['ratio']:.2f} ×", f"{row['value']:.3g} {result['unit']}{note}"]
+            cost = [f"{row['ratio']:.2f} ×", f"{amount(row['value'])} {result['unit']}{note}"]
             facts = row.get("more") or {}
             rows.append([name, *cost, *(amount(facts.get(column)) for column in more)])
         title = html.escape(result["description"])
