@@ -23,6 +23,9 @@ def test_a_result_says_what_was_measured_on_what_and_compares_like_with_like(pat
     told = {row["digest"] for row in measured if row.get("digest")}
     assert len(told) <= 1, f"rows did different work: {told}"
     learned = [row["accuracy"] for row in measured if row.get("accuracy")]
+    more = [row["more"] for row in measured if row.get("more")]
+    assert len(more) in (0, len(measured)), "a column needs a number of each row"
+    assert all(facts.keys() == more[0].keys() for facts in more)
     # after few steps the order of the examples shows: rows that share it must learn the same
     alone = [a for a in learned if sum(abs(a - b) < 0.02 for b in learned) < 2]
     assert not alone, f"a row does other work: its accuracy {alone} is like no other's"
