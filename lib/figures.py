@@ -241,11 +241,7 @@ def stepper(
         "axes": [round(float(v), 4) for v in (box.x0, 1 - box.y1, box.x1, 1 - box.y0)],
     }
     text = _element("stepper", picture, data, alt=alt, caption=caption)
-    if len(text.encode()) > STEPPER_BYTES:
-        raise ValueError(
-            f"limit={limit} leaves {len(text.encode())} bytes of HTML: at most {STEPPER_BYTES}"
-        )
-    return HTML(text)
+    return _light(text, STEPPER_BYTES, f"limit={limit} leaves")
 
 
 def choice_game(
@@ -305,12 +301,7 @@ def choice_game(
         picture = _png(figure, method=Picture.Quantize.MAXCOVERAGE, kmeans=4)
         plt.close(figure)
     text = _element("game", picture, data, alt=alt, caption=caption)
-    if len(text.encode()) > GAME_BYTES:
-        raise ValueError(
-            f"levels has {len(x)} entries, which makes {len(text.encode())} bytes of HTML with the "
-            f"caption: at most {GAME_BYTES}"
-        )
-    return HTML(text)
+    return _light(text, GAME_BYTES, f"levels has {len(x)} entries, which with the caption makes")
 
 
 def listening(
@@ -347,12 +338,8 @@ def listening(
         f"<div class='listening-sounds'>{''.join(sounds)}</div>"
         f"<figcaption>{html.escape(caption)}</figcaption></figure></div>"
     )
-    if len(text.encode()) > LISTENING_BYTES:
-        raise ValueError(
-            f"known and heard make {len(text.encode())} bytes of HTML: at most {LISTENING_BYTES}; "
-            "use fewer or shorter sounds"
-        )
-    return HTML(text)
+    advice = "; use fewer or shorter sounds"
+    return _light(text, LISTENING_BYTES, "known and heard make", advice)
 
 
 def dilemma_game(
@@ -400,12 +387,7 @@ def dilemma_game(
         picture = _png(figure)
         plt.close(figure)
     text = _element("dilemma", picture, data, alt=alt, caption=caption)
-    if len(text.encode()) > GAME_BYTES:
-        raise ValueError(
-            f"players makes {len(text.encode())} bytes of HTML with the caption: at most "
-            f"{GAME_BYTES}; use fewer"
-        )
-    return HTML(text)
+    return _light(text, GAME_BYTES, "players with the caption make", "; use fewer")
 
 
 def _player(name: str, one: Mapping[str, ArrayLike]) -> dict:
@@ -593,3 +575,11 @@ def _element(kind: str, picture: str, data: Mapping, *, alt: str, caption: str) 
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
         f"<script type='application/json'>{script}</script></div>"
     )
+
+
+def _light(text: str, most: int, cause: str, advice: str = "") -> HTML:
+    """A page element, unless it weighs more than so many bytes; a complaint begins with `cause`."""
+    size = len(text.encode())
+    if size > most:
+        raise ValueError(f"{cause} {size} bytes of HTML: at most {most}{advice}")
+    return HTML(text)

@@ -120,6 +120,16 @@ def write_page(folder: Path, element: str) -> str:
     return (folder / "page.html").as_uri()
 
 
+def visit(browser, address: str, width: int = 1400):
+    """A tab without a network that has opened a page, and what its scripts complain of."""
+    context = browser.new_context(offline=True, viewport={"width": width, "height": 900})
+    tab, errors = context.new_page(), []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    tab.goto(address)
+    return context, tab, errors
+
+
 @pytest.fixture(scope="module")
 def page(shown, tmp_path_factory) -> str:
     return write_page(tmp_path_factory.mktemp("une page"), shown.data)
@@ -158,12 +168,7 @@ def marked(tab, kind: str) -> list[int]:
 def test_in_a_browser(browser, page):
     """Exact both ways, by button and by key, quiet while it plays, clean for axe."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
-    context = browser.new_context(offline=True, viewport={"width": 1400, "height": 900})
-    tab = context.new_page()
-    errors = []
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on("console", lambda message: message.type == "error" and errors.append(message.text))
-    tab.goto(page)
+    context, tab, errors = visit(browser, page)
     first = tab.locator(".stepper").first
     press = {name: first.get_by_role("button", name=name) for name in ("Back", "Forward", "Play")}
     slider, said = first.get_by_role("slider"), first.locator(".stepper-words")
@@ -343,12 +348,8 @@ class Player:
 def test_the_game_in_a_browser(browser, game_page):
     """Asks what our harness asks, counts, compares as numpy does, clean for axe."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
-    context = browser.new_context(offline=True, viewport={"width": 1400, "height": 900})
-    tab = context.new_page()
-    errors, requests = [], []
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on("console", lambda message: message.type == "error" and errors.append(message.text))
-    tab.goto(game_page)
+    context, tab, errors = visit(browser, game_page)
+    requests = []
     tab.on("request", lambda request: requests.append(request.url))
     player = Player(tab)
     assert tab.locator(".game-machine").count() == 2
@@ -501,11 +502,7 @@ def test_bad_input_of_sounds_is_named(changes, complaint):
 def test_listening_in_a_browser(browser, listening_page):
     """By keyboard: a guess before each answer, the score of both, a line that moves."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
-    context = browser.new_context(offline=True, viewport={"width": 1400, "height": 900})
-    tab = context.new_page()
-    errors = []
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.goto(listening_page)
+    context, tab, errors = visit(browser, listening_page)
     box = tab.locator(".listening").first
     sounds, score = box.locator(".listening-sound"), box.locator(".listening-score")
     assert score.inner_text() == "Play the sounds, and guess."
@@ -586,11 +583,7 @@ def test_bad_input_of_a_dilemma_is_named(changes, complaint):
 def test_a_dilemma_in_a_browser(browser, tmp_path):
     """By keyboard: the other remembers one round, and after ten and twenty there is a learner."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
-    context = browser.new_context(offline=True, viewport={"width": 390, "height": 900})
-    tab = context.new_page()
-    errors = []
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.goto(write_page(tmp_path, dilemma_game().data))
+    context, tab, errors = visit(browser, write_page(tmp_path, dilemma_game().data), width=390)
     box = tab.locator(".dilemma").first
     status, result = box.locator(".dilemma-status"), box.locator(".dilemma-result")
     rounds = box.locator(".dilemma-rounds tr")
@@ -625,4 +618,14 @@ def test_a_dilemma_in_a_browser(browser, tmp_path):
     assert not result.inner_text()
     box.get_by_role("button", name="Cooperate").click()
     assert "it defected" in status.inner_text() and not errors
+    context.close()
+
+
+def test_without_scripts_a_dilemma_is_a_picture(browser, tmp_path):
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    tab = context.new_page()
+    tab.goto(write_page(tmp_path, dilemma_game().data))
+    assert tab.get_by_role("button").count() == 0
+    picture = tab.get_by_role("img", name="two lines").first
+    assert picture.is_visible() and picture.evaluate("one => one.naturalWidth") > 400
     context.close()
