@@ -65,11 +65,13 @@ def audio_files(folder: str | Path) -> list[Path]:
     return found
 
 
-def read_audio(path: str | Path, *, rate: int = 8000) -> Float32[np.ndarray, " n"]:
+def read_audio(
+    path: str | Path, *, rate: int = 8000, shortest: float = SHORTEST
+) -> Float32[np.ndarray, " n"]:
     """Read one recording: channels are averaged, and `rate` samples a second kept.
 
     Raises ValueError if the file cannot be read, is sampled at less than `rate`, is shorter than
-    0.1 s, or holds something that is not a number or nothing but silence.
+    `shortest` seconds, or holds something that is not a number or nothing but silence.
     """
     import soundfile  # loads a library of the system's, which only readers of files must have
     from scipy.signal import resample_poly  # slow to import, and only needed here
@@ -81,8 +83,9 @@ def read_audio(path: str | Path, *, rate: int = 8000) -> Float32[np.ndarray, " n
         raise ValueError(f"{path} cannot be read, wanted {wanted}: {error}") from error
     if found < rate:
         raise ValueError(f"{path} is sampled at {found} Hz: wanted {rate} Hz or more")
-    if len(channels) < SHORTEST * found:
-        raise ValueError(f"{path} has {len(channels)} samples: wanted at least {SHORTEST} s")
+    if len(channels) < shortest * found:
+        lasts = f"{len(channels) / found:.3g} s"
+        raise ValueError(f"{path} lasts {lasts}: wanted at least {shortest} s, or leave it out")
     if not np.isfinite(channels).all():
         raise ValueError(f"{path} holds samples that are not finite: export it again")
     heard = channels.mean(axis=1)

@@ -35,6 +35,7 @@ WIDTHS = (16, 32, 48, 96, 160)  # channels after the first layer and after each 
 UNITS = 8  # of each small network of the divide-and-encode block
 SHIFT = 0.4  # s, how far the two windows of a training pair are apart at most
 BATCH = 64  # windows that are encoded at a time
+FEW = 8  # and the size of a batch for a single query
 FAR = 4.0  # the largest squared distance of two unit vectors
 
 
@@ -138,7 +139,8 @@ def fingerprints(
     found = []
     for begin in range(0, len(places), BATCH):
         batch = np.stack([view[t] for view, t in places[begin : begin + BATCH]])
-        full = np.zeros((BATCH, WINDOW), batch.dtype)  # one shape, so that it is compiled once
+        size = FEW if len(places) <= FEW else BATCH  # two shapes, so that little is compiled
+        full = np.zeros((size, WINDOW), batch.dtype)
         full[: len(batch)] = batch
         found.append(np.asarray(_fingerprints(model, full))[: len(batch)])
     ends = np.cumsum([len(view) for view in views])[:-1]
