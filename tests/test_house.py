@@ -206,11 +206,11 @@ def test_a_cell_that_python_cannot_parse_depends_on_all_modules(house):
 
 
 def test_a_run_a_no_op_and_a_changed_result(house):
-    request = ["--scale", "smoke", "--chapters", "alpha", "--parameters", "size=1e1 text=a/b,é"]
+    request = ["--scale", "smoke", "--chapters", "alpha", "--parameters", "size=1e1 text='a b/c',é"]
     first = run(house, *request, "--show")
     assert first.returncode == 0, first.stderr
     assert "2 of 2 chapter runs done" in first.stdout
-    assert "area 100.0 'a/b'" in first.stdout and "area 100.0 'é'" in first.stdout
+    assert "area 100.0 'a b/c'" in first.stdout and "area 100.0 'é'" in first.stdout
     assert (house / "ran").read_text() == "xx"
     assert not list((house / "_executed" / ".unfinished").iterdir())
     shutil.rmtree(house / ".snakemake")
@@ -326,6 +326,7 @@ def test_a_run_killed_outright_completes_next_time(house):
         (["--seeds", "²"], "whole numbers"),
         (["--seeds", ""], "whole numbers"),
         (["--parameters", "size"], "name=value"),
+        (["--chapters", "alpha", "--parameters", "text='a b"], "No closing quotation"),
         (["--chapters", "alpha", "--parameters", "sise=4"], "size, text"),
         (["--chapters", "alpha", "--parameters", "seed=4"], "size, text"),
         (["--chapters", "beta", "--parameters", "size=4"], "it has none"),

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import resource
+import shlex
 import shutil
 import sys
 import time
@@ -77,7 +78,8 @@ def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
 
 def _command(slug: str, scale: str, seed: int, parameters: dict) -> str:
     words = f"make chapter CHAPTER={slug} SCALE={scale} SEED={seed}"
-    extra = " ".join(f"{name}={value}" for name, value in parameters.items())
+    pairs = (f"{name}={shlex.quote(str(value))}" for name, value in parameters.items())
+    extra = " ".join(pairs)
     return f'{words} PARAMETERS="{extra}"' if extra else words
 
 

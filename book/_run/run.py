@@ -6,6 +6,7 @@ import argparse
 import ast
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -89,8 +90,14 @@ def arguments() -> argparse.Namespace:
 
 
 def arguments_of(parameters: str) -> list[dict]:
-    """The sets of values that "name=value name=value,value" asks for: commas make a sweep."""
-    pairs = [word.partition("=") for word in parameters.split()]
+    """The sets of values that "name=value name=value,value" asks for: commas make a sweep.
+
+    A value with a space stands in single quotes, as in a shell.
+    """
+    try:
+        pairs = [word.partition("=") for word in shlex.split(parameters)]
+    except ValueError as error:
+        stop(f"PARAMETERS={parameters!r} cannot be read ({error}): write name='a value'")
     if not all(name and values for name, _, values in pairs):
         stop(f"PARAMETERS={parameters!r} must read name=value, such as cnn_target=0.99")
     sets = [{}]

@@ -57,9 +57,10 @@ def audio_files(folder: str | Path) -> list[Path]:
 
     Raises ValueError if it is no folder or holds none.
     """
-    if not Path(folder).is_dir():
+    place = Path(folder).expanduser()
+    if not place.is_dir():
         raise ValueError(f"folder={str(folder)!r} is not a folder: name one with audio files")
-    found = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
+    found = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not found:
         raise ValueError(f"folder={str(folder)!r} has no audio file: wanted {', '.join(SUFFIXES)}")
     return found
