@@ -53,6 +53,9 @@ GAME_INTENSITIES, GAME_BYTES = np.arange(1, 11), 60_000
 DILEMMA_LESSONS = 21  # before the first lesson, and after each of twenty
 HEARD = ("label", "audio", "truth", "said", "words", "spectrogram", "found")
 LISTENING_BYTES, LISTENING_SECONDS = 300_000, 15
+QUIZ = ("look", "screen", "next", "choices", "truth", "said")
+QUIZ_STAGES = ("its look", "its screen", "where it leads")
+QUIZ_BYTES = 300_000
 
 
 def use_style() -> None:
@@ -474,6 +477,81 @@ def _spectrogram(where: str, values: ArrayLike, title: str) -> str:
         f"<img src='data:image/png;base64,{data}' alt='Spectrogram. {html.escape(title)}.'"
         " style='width:100%;height:96px'></div>"
     )
+
+
+def icon_quiz(rounds: Sequence[Mapping], *, caption: str) -> HTML:
+    """Icons whose function is to be guessed: from the look, from the screen, from where they lead.
+
+    Each of `rounds` has the `look` of an icon, the `screen` on which it stands (and is marked), the
+    `next` screen, to which a click leads, as pictures (height, width) or (height, width, 3) of
+    numbers 0 .. 1; the `choices`, names of functions; the `truth`, which is one of them; and what
+    models have `said`, three of them, each of which sees no more than the reader at that time.
+
+    Where scripts do not run (a notebook, a printed page) the screens and the answers are to be
+    unfolded. In the book, icons.js asks for a guess each time, and keeps the score.
+
+    Raises ValueError if there are no rounds; if one lacks one of the six, has a picture of another
+    shape or range, fewer than two choices or one twice, or a truth or an answer that is none of the
+    choices; if `caption` is empty; or if all of it weighs more than 300 kB.
+    """
+    if not rounds or not caption.strip():
+        raise ValueError(
+            f"rounds has {len(rounds)} and caption is {caption!r}: wanted some of each"
+        )
+    shown = "".join(_round(number, one) for number, one in enumerate(rounds, 1))
+    text = (
+        f"<div class='icons'><figure><div class='icons-rounds'>{shown}</div>"
+        f"<figcaption>{html.escape(caption)}</figcaption></figure></div>"
+    )
+    return _light(text, QUIZ_BYTES, f"{len(rounds)} rounds make", "; use fewer or smaller pictures")
+
+
+def _round(number: int, one: Mapping) -> str:
+    """One icon, with its screens and the answer to be unfolded."""
+    where = f"rounds[{number - 1}]"
+    if missing := [name for name in QUIZ if name not in one]:
+        raise ValueError(f"{where} has no {', '.join(missing)}: wanted {', '.join(QUIZ)}")
+    choices, truth, said = list(one["choices"]), one["truth"], list(one["said"])
+    if len(choices) < 2 or len(set(choices)) < len(choices):
+        raise ValueError(f"{where} has the choices {choices}: wanted two or more, each once")
+    if len(said) != len(QUIZ_STAGES) or not {truth, *said} <= set(choices):
+        raise ValueError(
+            f"{where} has the truth {truth!r} and says {said}: wanted one and three of {choices}"
+        )
+    look = _picture(f"{where}['look']", one["look"], f"Icon {number}", "icons-look")
+    screen, after = (
+        _picture(f"{where}[{name!r}]", one[name], f"{title} of icon {number}", "icons-screen")
+        for name, title in (("screen", "The screen"), ("next", "The next screen"))
+    )
+    steps = zip(QUIZ_STAGES, said, strict=True)
+    models = ", ".join(f"from {stage} \u201c{answer}\u201d" for stage, answer in steps)
+    words = html.escape(f"It is \u201c{truth}\u201d. Models say {models}.")
+    data = html.escape(json.dumps({"choices": choices, "truth": truth, "said": said}), quote=True)
+    return (
+        f'<div class="icons-round" data-round="{data}"><p class="icons-title">Icon {number}</p>'
+        f"{look}<details><summary>The screen of icon {number}</summary>{screen}</details>"
+        f"<details><summary>Where icon {number} leads</summary>{after}</details>"
+        f"<details><summary>What icon {number} is for</summary><p>{words}</p></details>"
+        "</div>"
+    )
+
+
+def _picture(where: str, values: ArrayLike, alt: str, kind: str) -> str:
+    """A picture of numbers 0 .. 1, grey or in colours, as a PNG of 32 colours."""
+    x = np.asarray(values, float)
+    shaped = x.ndim == 2 or (x.ndim == 3 and x.shape[2] == 3)
+    if not shaped or not x.size or not (np.isfinite(x).all() and x.min() >= 0 and x.max() <= 1):
+        raise ValueError(
+            f"{where} has shape {x.shape}: wanted a picture (height, width) or (height, width, 3) "
+            "of numbers 0 .. 1"
+        )
+    if x.ndim == 2:
+        x = np.repeat(x[..., None], 3, 2)
+    file = io.BytesIO()
+    Picture.fromarray(np.uint8(255 * x + 0.5)).quantize(32).save(file, "PNG", optimize=True)
+    data = base64.b64encode(file.getvalue()).decode()
+    size = f"width='{x.shape[1]}' height='{x.shape[0]}'"
+    return f"<img class='{kind}' src='data:image/png;base64,{data}' {size} alt='{alt}'>"
 
 
 def _first(columns: Mapping[str, ArrayLike], limit: int | None) -> dict[str, np.ndarray]:

@@ -104,14 +104,14 @@ def test_the_spacetime_picture_stands_alone():
 
 def write_page(folder: Path, element: str) -> str:
     """The address of a small page with an element twice, as a chapter may have it."""
-    for name in ("book.css", "stepper.js", "game.js", "listening.js", "dilemma.js"):
+    for name in ("book.css", "stepper.js", "game.js", "listening.js", "dilemma.js", "icons.js"):
         shutil.copy(STATIC / name, folder)
     (folder / "page.html").write_text(
         "<!doctype html><html lang='en' data-theme='light'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width'><title>A page</title>"
         "<link rel='stylesheet' href='book.css'><script src='stepper.js'></script>"
         "<script src='game.js'></script><script src='listening.js'></script>"
-        "<script src='dilemma.js'></script>"
+        "<script src='dilemma.js'></script><script src='icons.js'></script>"
         "<style>body { font: 16px/1.6 sans-serif } main { max-width: 800px; margin: auto }"
         "html[data-theme=dark] body { background: #14181e; color: #ced6dd }</style></head>"
         f"<body><main class='bd-article'><h1>A page</h1>{element * 2}</main></body></html>",
@@ -628,4 +628,101 @@ def test_without_scripts_a_dilemma_is_a_picture(browser, tmp_path):
     assert tab.get_by_role("button").count() == 0
     picture = tab.get_by_role("img", name="two lines").first
     assert picture.is_visible() and picture.evaluate("one => one.naturalWidth") > 400
+    context.close()
+
+
+LOOK = np.arange(256).reshape(16, 16) / 255
+SCREENS = np.zeros((30, 20, 3)), np.linspace(0, 1, 600).reshape(30, 20)
+ICON = dict(zip(("look", "screen", "next"), (LOOK, *SCREENS), strict=True))
+ICON |= {"choices": ["home", "store", "<b>"], "truth": "home", "said": ["store", "<b>", "home"]}
+
+
+def icon_quiz(**changes):
+    rounds = [ICON, ICON | {"truth": "<b>"}]
+    return figures.icon_quiz(**({"rounds": rounds, "caption": "c & d"} | changes))
+
+
+@pytest.fixture(scope="module")
+def icons_page(tmp_path_factory) -> str:
+    return write_page(tmp_path_factory.mktemp("icônes"), icon_quiz().data)
+
+
+def test_pictures_of_icons_are_those_that_were_given():
+    text = icon_quiz().data
+    assert "c &amp; d" in text and "<b>" not in text
+    pictures = re.findall(r"data:image/png;base64,([^']+)'", text)
+    sizes = [PIL.Image.open(io.BytesIO(base64.b64decode(one))) for one in pictures[:3]]
+    assert [one.size for one in sizes] == [(16, 16), (20, 30), (20, 30)]
+    grey = np.asarray(sizes[0].convert("L"))
+    np.testing.assert_allclose(grey / 255, LOOK, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "changes, complaint",
+    [
+        ({"rounds": []}, "rounds has 0 and"),
+        ({"caption": " "}, "rounds has 2 and caption is ' '"),
+        ({"rounds": [{"look": LOOK}]}, r"rounds\[0\] has no screen, next, choices, truth, said"),
+        ({"rounds": [ICON | {"look": LOOK[0]}]}, r"rounds\[0\]\['look'\] has shape \(16,\)"),
+        ({"rounds": [ICON, ICON | {"next": 2 + LOOK}]}, r"rounds\[1\]\['next'\] has shape"),
+        ({"rounds": [ICON | {"screen": LOOK * np.nan}]}, r"\['screen'\] has shape"),
+        ({"rounds": [ICON | {"choices": ["home"]}]}, r"has the choices \['home'\]: wanted two"),
+        ({"rounds": [ICON | {"choices": ["a", "a"]}]}, "each once"),
+        ({"rounds": [ICON | {"truth": "x"}]}, "has the truth 'x' and says"),
+        ({"rounds": [ICON | {"said": ["home"]}]}, r"says \['home'\]: wanted one and three"),
+        ({"rounds": [ICON] * 300}, "300 rounds make .* at most 300000; use fewer"),
+    ],
+)
+def test_bad_input_of_icons_is_named(changes, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        icon_quiz(**changes)
+
+
+def test_icons_in_a_browser(browser, icons_page):
+    """By keyboard: a guess before each picture, the score of both at each stage."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
+    context, tab, errors = visit(browser, icons_page)
+    box = tab.locator(".icons").first
+    status, cells = box.locator(".icons-status"), box.locator(".icons-score td")
+    options, screens = box.locator(".icons-buttons button"), box.locator(".icons-screen")
+    assert status.inner_text() == "Icon 1 of 2. What is it for? Guess from its look."
+    assert options.all_inner_texts() == ["home", "store", "<b>"]
+    assert box.locator(".icons-look").nth(0).is_visible()
+    assert not box.locator(".icons-look").nth(1).is_visible()
+    assert not screens.nth(0).is_visible() and not complaints(tab, axe)
+
+    options.nth(0).focus()
+    tab.keyboard.press("Enter")
+    assert screens.nth(0).is_visible() and not screens.nth(1).is_visible()
+    tab.keyboard.press("Tab")
+    tab.keyboard.press("Space")  # the second choice
+    assert screens.nth(1).is_visible() and not complaints(tab, axe)
+    tab.keyboard.press("Enter")
+    told = "from its look you “home”, a model “store”; from its screen you “store”, a model “<b>”"
+    assert status.inner_text().startswith(f"It is “home”. You said: {told}")
+    right = ["1 of 1", "0 of 1", "0 of 1", "0 of 1", "1 of 1", "1 of 1"]
+    assert cells.all_inner_texts() == right and options.count() == 0
+
+    tab.keyboard.press("Enter")  # the next icon
+    assert status.inner_text().startswith("Icon 2 of 2.")
+    assert box.locator(".icons-look").nth(1).is_visible() and not screens.nth(2).is_visible()
+    for _ in range(3):
+        options.nth(2).click()
+    assert cells.all_inner_texts()[2:4] == ["1 of 2", "1 of 2"]
+    assert not complaints(tab, axe)
+    tab.keyboard.press("Enter")  # start again
+    assert cells.all_inner_texts() == ["–"] * 6 and not errors
+    context.close()
+
+
+def test_without_scripts_icons_and_answers_are_there(browser, icons_page):
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    tab = context.new_page()
+    tab.goto(icons_page)
+    assert tab.get_by_role("button").count() == 0
+    assert tab.locator(".icons-look").nth(1).is_visible()
+    for summary in tab.locator("summary").all()[:3]:
+        summary.click()
+    assert tab.locator(".icons-screen").nth(1).is_visible()
+    assert tab.get_by_text("from its screen “<b>”, from where it leads “home”").first.is_visible()
     context.close()
