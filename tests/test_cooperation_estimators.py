@@ -245,18 +245,51 @@ def test_multisets_count_what_enumeration_lists():
     assert abs(found.mass - 1) < 1e-12
 
 
+def prototype(seed: int, rate: float) -> list[exact.Lookahead]:
+    """The gradients with 1, 2 and 3 copies for a pair of players of which other code told some."""
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(seed))
+        pair = [np.asarray(jax.random.normal(key, (5,), np.float64)) for key in keys]
+    return [exact.lookahead(*pair, steps=2, copies=size, rate=rate) for size in (1, 2, 3)]
+
+
 def test_shaping_is_lost_in_large_batches_by_mfos_only():
-    found = experiments.growing_batches((1, 2, 3), rate=5.0, seed=1)
-    assert found.coala_error.max() < 1e-12
-    np.testing.assert_allclose(found.mfos_cosine, [1, 0.9935, 0.9817], atol=5e-5)
-    np.testing.assert_allclose(found.unaware_cosine, found.mfos_cosine, atol=1e-12)
+    found = prototype(1, 5.0)
+    cosines = [exact.cosine(one.mfos, one.truth) for one in found]
+    np.testing.assert_allclose(cosines, [1, 0.9935, 0.9817], atol=5e-5)
+    pairs = experiments.growing_batches((1, 2, 3), rate=5.0, seed=1, pairs=3)
+    assert pairs.coala_error.shape == (3, 3) and pairs.coala_error.max() < 1e-12
+    assert (np.diff(pairs.mfos_cosine) < 0).all()
+    np.testing.assert_allclose(pairs.unaware_cosine, pairs.mfos_cosine, atol=1e-12)
 
 
 def test_large_batches_lead_to_lola():
-    found = experiments.growing_batches((1, 2, 3), rate=1.0, seed=0)
-    np.testing.assert_allclose(found.lola_distance, [0.02525, 0.01560, 0.01095], atol=5e-6)
-    slope = np.diff(np.log(found.lola_distance[1:])) / np.diff(np.log(found.copies[1:]))
-    assert -1.05 < slope[0] < -0.8
+    distance = [exact.relative_error(one.coala, one.lola) for one in prototype(0, 1.0)]
+    np.testing.assert_allclose(distance, [0.02525, 0.01560, 0.01095], atol=5e-6)
+    far, near = (
+        experiments.growing_batches((2, 3), rate=rate, seed=0, pairs=4).lola_distance
+        for rate in (1.0, 0.03)
+    )
+    order = np.diff(np.log(near)) / np.log(3 / 2)
+    np.testing.assert_allclose(order, -1, atol=0.03)  # theory: -1 + O(rate / B)
+    assert (far > near).all()
+
+
+def test_a_mistake_of_an_estimator_is_seen_in_larger_batches(monkeypatch):
+    pair = np.random.default_rng(2).normal(size=(2, 5))
+    right = exact.lookahead(*pair, steps=2, copies=3, rate=5.0)
+    weights = exact.estimators.weights
+
+    def undivided(rewards, method, *, steps):
+        return weights(rewards, method._replace(normalise_current=np.asarray(False)), steps=steps)
+
+    monkeypatch.setattr(exact.estimators, "weights", undivided)
+    exact._weights.clear_cache()
+    wrong = exact.lookahead(*pair, steps=2, copies=3, rate=5.0)
+    exact._weights.clear_cache()
+    np.testing.assert_allclose(wrong.coala, right.mfos, atol=1e-12)
+    np.testing.assert_allclose(wrong.truth, right.truth, atol=1e-15)
+    assert np.abs(wrong.coala - right.coala).max() > 1e-3
 
 
 # Bad input ---------------------------------------------------------------------------------------

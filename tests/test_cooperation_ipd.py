@@ -340,7 +340,10 @@ def test_lola_trains_as_a_plain_loop_does():
     np.testing.assert_allclose(found.policy[0, 1], true[-1], atol=1e-4)
     # curves: each point is the mean of its part, and the first part takes what is left over
     assert found.steps.tolist() == [2, *range(3, STEPS + 1)]
-    met = [averages(*agents, 0.95) for agents in (start, *true[:-1])]
+    met = [
+        (averages(*agents, 0.95) + averages(*agents[::-1], 0.95)) / 2
+        for agents in (start, *true[:-1])
+    ]
     wanted = [(met[0] + met[1]) / 2, *met[2:]]
     np.testing.assert_allclose(found.meeting[0, 1], wanted, atol=1e-5)
 
@@ -366,14 +369,16 @@ SPOILT = np.float32([0, 0, np.nan, 0, 0])
 @pytest.mark.parametrize(
     "name, bad, says",
     [
-        ("returns", {"gamma": 1.0}, "gamma=1.0 must lie in 0 .. 1, below 1"),
-        ("returns", {"gamma": -0.1}, "gamma=-0.1 must lie"),
-        ("returns", {"gamma": np.float32(1)}, "gamma=1.0 must lie"),
+        ("returns", {"gamma": 1.0}, "gamma=1.0 must be at least 0 and below 1"),
+        ("returns_of", {"first": NUMBERS - 2}, "first has -2 .. -2, wanted probabilities 0 .. 1"),
+        ("returns", {"first": [0.5] * 4}, r"first has shape \(4,\), wanted \(5,\): in the beg"),
+        ("returns", {"gamma": -0.1}, "gamma=-0.1 must be"),
+        ("returns", {"gamma": np.float32(1)}, "gamma=1.0 must be"),
         ("returns", {"first": np.zeros((5, 3))}, r"first has shape \(5, 3\), wanted \(5,\)"),
         ("returns", {"second": np.zeros((3, 5))}, r"second has shape \(3, 5\).*use jax.vmap"),
         ("returns", {"second": SPOILT}, "second has numbers that are not finite"),
         ("returns", {"pays": np.zeros(5)}, r"pays has shape \(5,\), wanted \(4,\)"),
-        ("returns_of", {"gamma": np.nan}, "gamma=nan must lie"),
+        ("returns_of", {"gamma": np.nan}, "gamma=nan must be"),
         ("returns_of", {"first": np.zeros(4)}, r"first has shape \(4,\)"),
         ("naive_slope", {"first": SPOILT}, "first has numbers that are not finite"),
         ("naive_path", {"rate": 0.0}, "rate=0.0 must be positive"),

@@ -188,9 +188,8 @@ def compare(world: World, *, seed: int = 0) -> Comparison:
     coala = estimators.method("coala")
     with jax.enable_x64(True):
         of_method = {
-            name: np.asarray(estimators.weights(rewards, flags, steps=steps))
-            * float(estimators.outer_factor(flags, copies))
-            for name, flags in ((m, estimators.method(m)) for m in estimators.METHODS)
+            name: np.asarray(_weights(rewards, estimators.method(name), steps))
+            for name in estimators.METHODS
         }
         gae, short = (
             np.asarray(
@@ -253,8 +252,10 @@ def lookahead(
     """Two inner episodes with B copies, exactly: the learner's step depends on a multiset of games.
 
     Copies are exchangeable, so that there are ``binomial(4^T + B - 1, B)`` cases and not
-    4^(T B). `lola` is the gradient that LOLA-DiCE estimates (Theorem E.1): it needs the learner's
-    parameters and second derivatives, which the others do not.
+    4^(T B). What an estimator multiplies each part of the gradient by is asked from
+    `estimators.weights`, which is linear in the rewards. `lola` is the gradient that LOLA-DiCE
+    estimates (Theorem E.1): it needs the learner's parameters and second derivatives, which the
+    others do not.
 
     Raises ValueError as `enumerate_batches` does (for one game), and if `rate` is not positive.
     """
@@ -270,8 +271,29 @@ def lookahead(
     ways = gammaln(copies + 1) - gammaln(counts + 1).sum(1)
     with jax.enable_x64(True):
         given = (player, learner, games, counts, ways, np.float64(rate))
-        mass, *gradients = _lookahead(*map(jnp.asarray, given))
-        return Lookahead(float(mass), *map(np.asarray, gradients))
+        mass, truth, lola, *parts = map(np.asarray, _lookahead(*map(jnp.asarray, given)))
+        means = [_parts_of(name, steps, copies) @ np.stack(parts) for name in estimators.METHODS]
+    return Lookahead(float(mass), truth, *means, (parts[0] + parts[1]) / copies, lola)
+
+
+def _parts_of(name, steps, copies):
+    """What an estimator gives to the three parts of the gradient that `_lookahead` finds.
+
+    It is asked for the weight of an action in the first inner episode if that alone pays, in the
+    second likewise, and for those of all copies in the first if one copy's second pays.
+    """
+    last, method = 2 * steps - 1, estimators.method(name)
+    rewards = np.zeros((last + 1, 2, copies))
+    rewards[steps - 1, 0, 0] = rewards[last, 1, 0] = 1
+    weights = np.asarray(_weights(rewards, method, steps))
+    return np.array([weights[0, 0, 0], weights[last, 1, 0], weights[0, 1].sum()])
+
+
+@partial(jax.jit, static_argnames="steps")
+def _weights(rewards, method, steps):
+    """The weights of an estimator with its outer factor, as one program."""
+    factor = estimators.outer_factor(method, rewards.shape[-1])
+    return estimators.weights(rewards, method, steps=steps) * factor
 
 
 @jax.jit
@@ -309,7 +331,8 @@ def _lookahead(player, learner, games, counts, ways, rate):
 
     chance = chances(player)
     later, slope = each_learner(lambda x: jax.value_and_grad(value)(player, x))
-    now = chance @ (counts @ weighted) / copies + chance @ slope
+    present = chance @ (counts @ weighted)  # sums over copies
+    second = copies * (chance @ slope)
     future = chance @ (counts @ whole * later[:, None])
     lola = jax.grad(
         lambda x: (
@@ -317,9 +340,7 @@ def _lookahead(player, learner, games, counts, ways, rate):
         )
     )(player)
     truth = jax.grad(mean_return)(player)
-    return (
-        chance.sum(), truth, now + future, copies * now + future, now + future / copies, now, lola
-    )  # fmt: skip
+    return chance.sum(), truth, lola, present, second, future
 
 
 @eqx.filter_jit

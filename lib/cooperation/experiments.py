@@ -52,13 +52,13 @@ class Row(NamedTuple):
 
 
 class Growing(NamedTuple):
-    """How estimators change with the number B of copies, exactly."""
+    """How estimators change with the number B of copies, exactly, for pairs of players."""
 
     copies: Integer[np.ndarray, " sizes"]
-    coala_error: Float[np.ndarray, " sizes"]  # largest difference to the true gradient
-    mfos_cosine: Float[np.ndarray, " sizes"]  # with the true gradient
-    unaware_cosine: Float[np.ndarray, " sizes"]
-    lola_distance: Float[np.ndarray, " sizes"]  # of COALA's to LOLA's, relative
+    coala_error: Float[np.ndarray, "pairs sizes"]  # largest difference to the true gradient
+    mfos_cosine: Float[np.ndarray, "pairs sizes"]  # with the true gradient
+    unaware_cosine: Float[np.ndarray, "pairs sizes"]
+    lola_distance: Float[np.ndarray, "pairs sizes"]  # of COALA's to LOLA's, relative
 
 
 class Shaped(NamedTuple):
@@ -114,24 +114,36 @@ def unbiasedness(
 
 
 def growing_batches(
-    copies: Sequence[int] = (1, 2, 3, 4, 6), *, rate: float, seed: int, steps: int = 2
+    copies: Sequence[int] = (1, 2, 3, 4, 6),
+    *,
+    rate: float,
+    seed: int,
+    steps: int = 2,
+    pairs: int = 16,
 ) -> Growing:
-    """The exact gradients of a random pair of players for each number of copies.
+    """The exact gradients of random pairs of players for each number of copies.
 
-    Raises ValueError as `exact.lookahead` does.
+    Both have normal logits; the learner takes a step of `rate` between two games of `steps`.
+
+    Raises ValueError for `pairs` < 1, and as `exact.lookahead` does.
     """
-    with jax.enable_x64(True):
-        keys = jax.random.split(jax.random.key(seed))
-        player, learner = (np.asarray(jax.random.normal(key, (5,), np.float64)) for key in keys)
+    if pairs < 1:
+        raise ValueError(f"pairs={pairs} must be at least 1")
+    logits = np.random.default_rng(seed).normal(size=(pairs, 2, 5))
     found = [
-        exact.lookahead(player, learner, steps=steps, copies=size, rate=rate) for size in copies
+        [exact.lookahead(*pair, steps=steps, copies=size, rate=rate) for size in copies]
+        for pair in logits
     ]
+
+    def each(statistic):
+        return np.array([[statistic(gradients) for gradients in pair] for pair in found])
+
     return Growing(
         np.asarray(copies),
-        np.array([np.abs(g.coala - g.truth).max() for g in found]),
-        np.array([exact.cosine(g.mfos, g.truth) for g in found]),
-        np.array([exact.cosine(g.unaware, g.truth) for g in found]),
-        np.array([exact.relative_error(g.coala, g.lola) for g in found]),
+        each(lambda g: np.abs(g.coala - g.truth).max()),
+        each(lambda g: exact.cosine(g.mfos, g.truth)),
+        each(lambda g: exact.cosine(g.unaware, g.truth)),
+        each(lambda g: exact.relative_error(g.coala, g.lola)),
     )
 
 

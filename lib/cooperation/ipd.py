@@ -100,9 +100,17 @@ def returns_of(
 ) -> Returns:
     """As `returns`, for probabilities to cooperate: 0 and 1 are allowed.
 
-    Raises ValueError if `gamma` is not in 0 .. 1, below 1, and for other shapes than (5,) and (4,).
+    Raises ValueError for numbers that are no probabilities, and as `returns` does.
     """
     _check(gamma=gamma, pays=pays, first=first, second=second)
+    for name, policy in (("first", first), ("second", second)):
+        if not isinstance(policy, jax.core.Tracer):
+            low, high = float(np.min(policy)), float(np.max(policy))
+            if low < 0 or high > 1:
+                raise ValueError(
+                    f"{name} has {low:g} .. {high:g}, wanted probabilities 0 .. 1: `returns` takes "
+                    "logits"
+                )
     p, q = jnp.asarray(first), jnp.asarray(second)[SWAPPED]
     visits = _visits(p, q, gamma)
     scale = 1 - gamma if normalise else 1.0
@@ -339,15 +347,18 @@ def _minus(x, y):
 
 def _check(*, gamma, pays, rate=None, **policies):
     if not isinstance(gamma, jax.core.Tracer) and not 0 <= float(gamma) < 1:
-        raise ValueError(f"gamma={gamma} must lie in 0 .. 1, below 1: returns are infinite else")
+        raise ValueError(
+            f"gamma={gamma} must be at least 0 and below 1: without a discount sums are infinite"
+        )
     if rate is not None and not isinstance(rate, jax.core.Tracer) and not float(rate) > 0:
         raise ValueError(f"rate={rate} must be positive: the learner's step size")
-    if pays.shape != (4,):
-        raise ValueError(f"pays has shape {pays.shape}, wanted (4,): after CC, CD, DC, DD")
+    if np.shape(pays) != (4,):
+        raise ValueError(f"pays has shape {np.shape(pays)}, wanted (4,): after CC, CD, DC, DD")
     for name, policy in policies.items():
-        if policy.shape != (5,):
+        if np.shape(policy) != (5,):
             raise ValueError(
-                f"{name} has shape {policy.shape}, wanted (5,): s0, CC, CD, DC, DD; use jax.vmap"
+                f"{name} has shape {np.shape(policy)}, wanted (5,): in the beginning and after "
+                "CC, CD, DC, DD; for many policies use jax.vmap"
             )
         if not isinstance(policy, jax.core.Tracer) and not np.isfinite(policy).all():
             raise ValueError(f"{name} has numbers that are not finite: {np.asarray(policy)}")

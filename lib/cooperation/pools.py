@@ -42,7 +42,7 @@ class Pool(NamedTuple):
 
     policy: Float[np.ndarray, "pools seeds 2 5"]  # logits
     steps: Float[np.ndarray, " points"]
-    meeting: Float[np.ndarray, "pools seeds points"]  # the first agent's average in their game
+    meeting: Float[np.ndarray, "pools seeds points"]  # both agents' average in their game
     shaping: Float[np.ndarray, "pools seeds points"]  # both agents' average while learners learn
 
 
@@ -136,7 +136,7 @@ def _train_pool(keys, setting, shaping_first, *, steps, learners, episodes, defe
             share = jnp.where(at < shaping_first, 1.0, setting.share)
             shaped, by_learners = _with_slope(lambda a: alone(a, drawn), agents)
             met, by_agent = _meeting(agents, setting.gamma)
-            return met[0], shaped.mean(), share * by_learners + (1 - share) * by_agent
+            return met.mean(), shaped.mean(), share * by_learners + (1 - share) * by_agent
 
         return _ascend(returns, agents, setting.step, steps)
 
@@ -155,7 +155,7 @@ def _train_lola(keys, setting, *, steps, lookaheads):
             value, by_lookahead = _with_slope(lambda a: ahead(a, agents[::-1]), agents)
             met, by_agent = _meeting(agents, setting.gamma)
             slope = setting.share * by_lookahead + (1 - setting.share) * by_agent
-            return met[0], value.mean(), slope
+            return met.mean(), value.mean(), slope
 
         return _ascend(returns, jax.random.normal(key, (2, 5)), setting.step, steps)
 
