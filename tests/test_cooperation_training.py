@@ -1,12 +1,12 @@
 """Training of agents: interruptions, devices, recipes, and what a hundred iterations lead to."""
 
-import json
 from functools import partial
 
 import jax
 import numpy as np
 import pytest
 
+from lib import checkpoints
 from lib.cooperation import estimators, experiments, paper_scale, policies, shaping
 from lib.parallel import device_mesh
 
@@ -87,28 +87,31 @@ def tiny(monkeypatch):
     monkeypatch.setattr(paper_scale, "device_mesh", lambda axis: None)  # tested above
 
 
-def test_a_stopped_training_goes_on(tiny, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("at", [2, 3], ids=["in between", "at the very end"])
+def test_a_stopped_training_goes_on(tiny, tmp_path, monkeypatch, capsys, at):
     assert paper_scale.main(["tiny", "--folder", str(tmp_path / "whole")]) == 0
     assert "tiny: rewards [0." in capsys.readouterr().out
-    whole, right = paper_scale.load("tiny", tmp_path / "whole"), paper_scale._write
+    whole, right = paper_scale.load("tiny", tmp_path / "whole"), checkpoints.write
 
     def stop(path, head, tree):
         right(path, head, tree)
-        if json.loads(head)["curve"][-1]["iterations"] == 2:
+        if head and head["curve"][-1]["iterations"] == at:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(paper_scale, "_write", stop)
-    with pytest.raises(KeyboardInterrupt):
-        paper_scale.fit("tiny", tmp_path)
+    monkeypatch.setattr(checkpoints, "write", stop)
+    assert paper_scale.main(["tiny", "--folder", str(tmp_path)]) == 1
+    assert "stopped: the same command goes on" in capsys.readouterr().err
     assert paper_scale.load("tiny", tmp_path) is None, "nothing half-finished is kept"
-    with pytest.raises(ValueError, match="was begun with .*remove it"):
+    with pytest.raises(ValueError, match="was begun with seed=0, wanted seed=1: go on"):
         paper_scale.fit("tiny", tmp_path, seed=1)
-    monkeypatch.setattr(paper_scale, "_write", right)
+    monkeypatch.setattr(checkpoints, "write", right)
     again = paper_scale.fit("tiny", tmp_path)
     jax.tree.map(np.testing.assert_array_equal, again.agents, whole.agents)
     assert again.about["curve"] == whole.about["curve"] and len(again.about["curve"]) == 3
     assert again.about["episodes"] == whole.about["episodes"]
     assert sorted(path.name for path in tmp_path.glob("tiny*")) == ["tiny.eqx", "tiny.json"]
+    with pytest.raises(ValueError, match="has tiny already: name another folder"):
+        paper_scale.fit("tiny", tmp_path)
 
 
 def test_all_recipes_are_possible(monkeypatch):

@@ -11,6 +11,7 @@ import optax
 import pytest
 from sklearn.metrics import r2_score
 
+from lib import checkpoints
 from lib.mesa import baselines, models, paper_scale, probes, systems, training
 from lib.mesa.models import KINDS, attention, constructed, transformer
 from lib.mesa.training import predict
@@ -347,18 +348,18 @@ def test_a_stopped_training_goes_on(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(paper_scale, "BLOCK", 2)
     assert paper_scale.main(["tiny", "--folder", str(tmp_path / "whole")]) == 0
     assert "mean squared error" in capsys.readouterr().out
-    whole, right = paper_scale.load("tiny", tmp_path / "whole"), paper_scale._write
+    whole, right = paper_scale.load("tiny", tmp_path / "whole"), checkpoints.write
 
     def stop(path, head, tree):
         right(path, head, tree)
         if head and head["curve"][-1][0] == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(paper_scale, "_write", stop)
+    monkeypatch.setattr(checkpoints, "write", stop)
     assert paper_scale.main(["tiny", "--folder", str(tmp_path)]) == 1
     assert "stopped: the same command goes on" in capsys.readouterr().err
     assert paper_scale.load("tiny", tmp_path) is None, "nothing half-finished is kept"
-    monkeypatch.setattr(paper_scale, "_write", right)
+    monkeypatch.setattr(checkpoints, "write", right)
     again = paper_scale.fit("tiny", tmp_path)
     jax.tree.map(np.testing.assert_array_equal, again.model, whole.model)
     assert again.about["curve"] == whole.about["curve"] and len(again.about["curve"]) == 3
@@ -368,7 +369,7 @@ def test_a_stopped_training_goes_on(tiny, tmp_path, monkeypatch, capsys):
 @pytest.fixture
 def stopped(tiny, tmp_path, monkeypatch):
     """The file of a training that was stopped when all its steps were done."""
-    right = paper_scale._write
+    right = checkpoints.write
 
     def stop(path, head, tree):
         if head is None:
@@ -376,7 +377,7 @@ def stopped(tiny, tmp_path, monkeypatch):
         right(path, head, tree)
 
     with monkeypatch.context() as patch:
-        patch.setattr(paper_scale, "_write", stop)
+        patch.setattr(checkpoints, "write", stop)
         with pytest.raises(KeyboardInterrupt):
             paper_scale.fit("tiny", tmp_path)
     return tmp_path / "tiny.unfinished.eqx"

@@ -8,7 +8,8 @@ naive learners, 64 times fewer games and 5 times fewer inner episodes than in th
 are Hawk networks of width 32. Several seeds go side by side.
 
 Writes the agents to lib/cooperation/weights/ and beside them what made them: settings, rewards,
-versions, hardware, date. It takes minutes to hours on a GPU and days on a processor.
+versions, hardware, date. It takes minutes to hours on a GPU and days on a processor. Every 20
+iterations all is kept, so that a run that was stopped before the first 20 begins anew.
 """
 
 from __future__ import annotations
@@ -27,14 +28,13 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from lib import recorded
+from lib import checkpoints, recorded
 from lib.cooperation import cleanup, dilemma, policies, shaping
 from lib.cooperation.estimators import METHODS
 from lib.parallel import device_mesh
 
 WEIGHTS = Path(__file__).parent / "weights"
-BLOCK = 50  # iterations between two looks, and what a stopped run loses at most
-
+BLOCK = 20  # iterations between two looks, and what a stopped run loses at most
 
 GAMES = {"dilemma": dilemma.Game(), "cleanup": cleanup.Game()}
 
@@ -97,28 +97,29 @@ def load(name: str, folder: Path = WEIGHTS) -> Kept | None:
 def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = False) -> Kept:
     """Train agents by a recipe and keep them in `folder`; a stopped run goes on there.
 
-    Raises ValueError for a name that is not in RECIPES, and for a run that was begun with another
-    recipe or seed.
+    Raises ValueError for a name that is not in RECIPES, for agents that are in `folder` already,
+    for a run that was begun with another recipe or seed, and for one whose file is damaged. None
+    of these changes a file.
     """
     recipe = _recipe(name)
     made = json.loads(json.dumps(_plain(recipe) | {"seed": seed}))
     unfinished = folder / f"{name}.unfinished.eqx"
+    if (folder / f"{name}.eqx").exists() and not unfinished.exists():
+        raise ValueError(
+            f"{folder} has {name} already: name another folder, or remove it to train it anew"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    state, curve, seconds = _begin(recipe, seed), [], 0.0
+    state, curve, seconds, episodes = _begin(recipe, seed), [], 0.0, {}
     if unfinished.exists():
-        with unfinished.open("rb") as file:
-            before = json.loads(file.readline())
-            if before["made"] != made:
-                raise ValueError(
-                    f"{unfinished} was begun with {before['made']}, wanted {made}: remove it"
-                )
-            curve, seconds = before["curve"], before["seconds"]
-            arrays = eqx.tree_deserialise_leaves(file, state[:3])
-            state = shaping.State(*arrays, curve[-1]["iterations"])
+        before, arrays = checkpoints.resume(unfinished, made, state[:3])
+        curve, seconds, episodes = (before[key] for key in ("curve", "seconds", "episodes"))
+        state = shaping.State(*arrays, curve[-1]["iterations"])
     keys = _keys(recipe, seed)
     method, _ = shaping.side_by_side([recipe.method], keys)
     bar = tqdm(total=recipe.iterations, initial=state.done, desc=name) if progress else None
-    for stop in [*range(state.done + BLOCK, recipe.iterations, BLOCK), recipe.iterations]:
+    stops = [*range(state.done + BLOCK, recipe.iterations, BLOCK)]
+    stops += [recipe.iterations] * (state.done < recipe.iterations)  # else stopped at the very end
+    for stop in stops:
         began = time.process_time()
         history = shaping.train(
             state, key=keys, method=method, sizes=recipe.sizes, at=[stop], game=GAMES[recipe.game],
@@ -127,19 +128,20 @@ def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = Fa
         state = history.state
         curve.append({"iterations": stop} | _rewards(history))
         seconds += time.process_time() - began
-        head = {"made": made, "curve": curve, "seconds": seconds}
-        _write(unfinished, json.dumps(head).encode() + b"\n", state[:3])
+        episodes = _by_episode(history)
+        head = {"made": made, "curve": curve, "seconds": seconds, "episodes": episodes}
+        checkpoints.write(unfinished, head, state[:3])
     about = {
         "made": made,
         "command": f"python -m lib.cooperation.paper_scale {name} --seed {seed}",
-        "episodes": _by_episode(history),
+        "episodes": episodes,
         "curve": curve,
         "cpu_seconds": round(seconds),
         **recorded.provenance(),
     }
     kept = folder / f"{name}.eqx"
     kept.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    _write(kept, b"", state.agents)
+    checkpoints.write(kept, None, state.agents)
     unfinished.unlink()
     return Kept(state.agents, about)
 
@@ -157,6 +159,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kept = fit(options.name, options.folder, seed=options.seed, progress=True)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        say = f"stopped: the same command goes on from the last {BLOCK} iterations that were done"
+        print(say, file=sys.stderr)
         return 1
     last = kept.about["curve"][-1]
     print(f"{options.name}: rewards {last['learning']} with naive learners, each seed's mean")
@@ -210,15 +216,6 @@ def _plain(recipe):
         name: value._asdict() if hasattr(value, "_asdict") else value
         for name, value in recipe._asdict().items()
     }
-
-
-def _write(path, head, tree):
-    """Under another name first: a file that is there is whole."""
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        file.write(head)
-        eqx.tree_serialise_leaves(file, tree)
-    part.replace(path)
 
 
 def _recipe(name):

@@ -9,8 +9,6 @@ versions, hardware, date. It takes minutes on a GPU and hours on a processor.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import io
 import json
 import sys
 import time
@@ -26,7 +24,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 from tqdm import tqdm
 
-from lib import recorded
+from lib import checkpoints, recorded
 from lib.mesa import systems, training
 from lib.mesa.models import ConstructedTransformer, Transformer, constructed, transformer
 
@@ -98,7 +96,7 @@ def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = Fa
     start = training.State(start, optimiser.init(start), 0)
     curve, seconds = [], 0.0
     if unfinished.exists():
-        before, arrays = _resumed(unfinished, made, (start.model, start.memory))
+        before, arrays = checkpoints.resume(unfinished, made, (start.model, start.memory))
         curve, seconds = before["curve"], before["seconds"]
         start = training.State(*arrays, curve[-1][0])
     test = draw(recipe, jax.random.fold_in(jax.random.key(seed), 1), TESTS)
@@ -120,7 +118,7 @@ def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = Fa
         curve.append([stop, round(float(history.mse[-1]), 6)])
         seconds += time.process_time() - began
         head = {"made": made, "curve": curve, "seconds": seconds}
-        _write(unfinished, head, (start.model, start.memory))
+        checkpoints.write(unfinished, head, (start.model, start.memory))
     about = {
         "made": made,
         "command": f"python -m lib.mesa.paper_scale {name} --seed {seed}",
@@ -131,7 +129,7 @@ def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = Fa
     }
     kept = folder / f"{name}.eqx"
     kept.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    _write(kept, None, start.model)
+    checkpoints.write(kept, None, start.model)
     unfinished.unlink()
     return Kept(start.model, about)
 
@@ -177,46 +175,6 @@ def _rate(recipe):
     if recipe.decay_steps is None:
         return recipe.rate
     return optax.warmup_cosine_decay_schedule(0.0, recipe.rate, 1000, recipe.decay_steps, 1e-5)
-
-
-def _resumed(path, made, like):
-    """The head and the arrays of a stopped run, if it is this one and its file is whole."""
-    line, _, arrays = path.read_bytes().partition(b"\n")
-    try:
-        head = json.loads(line)
-        wanted = head.pop("sha256")
-        came = _checksum(head, arrays)
-    except (ValueError, KeyError, AttributeError, TypeError):
-        came, wanted = "none in its first line", "one"
-    if came != wanted:
-        raise ValueError(
-            f"{path} is damaged: its checksum is {came}, wanted {wanted}. Put a whole copy in its "
-            "place, or move it away to train anew"
-        )
-    begun = head["made"]
-    if other := [key for key in made if begun.get(key) != made[key]]:
-        was, now = (", ".join(f"{key}={of.get(key)}" for key in other) for of in (begun, made))
-        raise ValueError(
-            f"{path} was begun with {was}, wanted {now}: go on with {was}, name another folder, or "
-            "move the file away to train anew"
-        )
-    return head, eqx.tree_deserialise_leaves(io.BytesIO(arrays), like)
-
-
-def _write(path, head, tree):
-    """Arrays, after a line about them if there is a head, which gets the checksum of all."""
-    file = io.BytesIO()
-    eqx.tree_serialise_leaves(file, tree)
-    data = file.getvalue()
-    if head is not None:
-        data = json.dumps(head | {"sha256": _checksum(head, data)}).encode() + b"\n" + data
-    part = path.with_suffix(".part")  # another name first: a file that is there is whole
-    part.write_bytes(data)
-    part.replace(path)
-
-
-def _checksum(head, arrays):
-    return hashlib.sha256(json.dumps(head).encode() + arrays).hexdigest()[:16]
 
 
 def _recipe(name):
