@@ -92,7 +92,8 @@ def test_students_get_no_solutions_and_instructors_all(slug):
         lines = [s for s in lines if len(s) > 40 and text.count(s) == 1 and "{" not in s]
         assert not [line for line in lines if line in student]
         assert all(line in told for line in lines)
-    assert student.count(hand_out.ANSWER) == len(solutions)
+    exercises = text.count("{exercise-start}")
+    assert student.count(hand_out.ANSWER) == exercises >= len(solutions)
     as_smoke = [cell.source.replace('"laptop"  #', '"smoke"  #') for cell in code(slug)]
     ran = [
         cell.source.replace('"laptop"  #', '"smoke"  #') for cell in chapters.code_cells(instructor)

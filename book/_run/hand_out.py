@@ -16,6 +16,7 @@ FIRST = (
 )
 ANSWER = "*Your answer here.*"
 SOLUTION = re.compile(r"```\{solution-(start|end)\}[^`]*```")
+OPEN = re.compile(r"```\{exercise-end\}\n```(?!\s*```\{solution-start)")  # has no solution
 
 # What the book's directives and roles become in a plain notebook.
 PLAIN = [
@@ -34,7 +35,7 @@ PLAIN = [
         r"*(the code: `\2` in `\1`)*",
     ),
     (r"```\{glue\} (.*)\n```", r"*(computed: \1)*"),
-    (r":::\{admonition\} (.*)\n(?::.*\n)*([^:]*(?::[^:]+)*?):::", r"**\1**\n\n\2"),
+    (r":::\{(?:admonition|dropdown)\} (.*)\n(?::.*\n)*([^:]*(?::[^:]+)*?):::", r"**\1**\n\n\2"),
     (r"\{glue(?::text)?\}`([^`:]*)[^`]*`", r"*(computed: \1)*"),
     (r"\{[a-z:]+\}`([^`]*)`", r"`\1`"),
 ]
@@ -51,7 +52,8 @@ def hand_out(slug: str, solutions: bool) -> nbformat.NotebookNode:
             if solutions or not inside:
                 cells.append(cell)
             continue
-        text, *marked = SOLUTION.split(cell.source)
+        asked = OPEN.sub(lambda end: f"{end[0]}\n\n{ANSWER}\n", cell.source)
+        text, *marked = SOLUTION.split(asked)
         kept = [] if inside and not solutions else [text]
         for mark, text in zip(marked[::2], marked[1::2], strict=True):
             inside = mark == "start"
