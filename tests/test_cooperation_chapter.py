@@ -35,7 +35,7 @@ estimators._mean = lambda x: mean(x) * x.shape[-1]
 @pytest.mark.xdist_group("chapter-cooperation")
 @pytest.mark.parametrize(
     "wrong_kernel, flips",
-    [(NO_SHARE_NO_RESET_NO_SWAP, {"C1", "C2", "C22"}), (SUM_FOR_MEAN, {"C2"})],
+    [(NO_SHARE_NO_RESET_NO_SWAP, {"C1", "C2", "C4", "C5", "C22"}), (SUM_FOR_MEAN, {"C2"})],
     ids=["share, reset, swap", "sum for mean"],
 )
 def test_wrong_kernels_flip_verdicts(run_mutated, wrong_kernel, flips):
