@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, PyTree
 
@@ -41,7 +42,7 @@ class State(NamedTuple):
     """All that training needs to go on."""
 
     model: PyTree
-    memory: PyTree  # the optimiser's
+    memory: PyTree  # the optimiser's, of all weights in one row
     done: int  # steps
 
 
@@ -54,7 +55,7 @@ class History(NamedTuple):
 
 def start(model: PyTree) -> State:
     """A model before its first step."""
-    zeros = jax.tree.map(lambda x: np.zeros(np.shape(x), np.float32), model)
+    zeros = np.zeros(sum(np.size(x) for x in jax.tree.leaves(model)), np.float32)
     adam = optax.ScaleByAdamState(np.zeros((), np.int32), zeros, zeros)
     return State(model, (optax.EmptyState(), adam), 0)
 
@@ -143,10 +144,11 @@ def _step(model, memory, data, batch, key, step, rate, *, loss):
     own = jax.random.fold_in(key, step)
     slopes = jax.value_and_grad(loss, has_aux=True)
     (_, metrics), slope = slopes(model, data, jax.tree.map(jnp.asarray, batch), own)
+    # as one vector: a program for each of many small arrays would take seconds to compile
+    weights, as_model = ravel_pytree(model)
     with jax.numpy_dtype_promotion("standard"):  # optax raises floats to a count of steps
-        change, memory = ADAM.update(slope, memory)
-    model = jax.tree.map(lambda w, c: w - rate * (c + DECAY * w), model, change)
-    return model, memory, metrics
+        change, memory = ADAM.update(ravel_pytree(slope)[0], memory)
+    return as_model(weights - rate * (change + DECAY * weights)), memory, metrics
 
 
 def _rows(seed, count, begin, length):
