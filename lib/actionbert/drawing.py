@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Integer, PRNGKeyArray, UInt8
+from jaxtyping import Bool, Float, Float32, PRNGKeyArray, UInt8
 
 from lib.actionbert.encoders import hog
 from lib.actionbert.world import STROKES

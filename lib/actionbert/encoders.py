@@ -24,7 +24,7 @@ SPELLING = 0.35  # weight of each trigram of characters, in a word whose own vec
 def word_vectors(
     words: Sequence[str], topics: Sequence[str] = (), *, related: float = 1.0
 ) -> Float32[np.ndarray, "words 64"]:
-    """A vector for each word: one of its own, one for each trigram of its letters, one of its topic.
+    """A vector for each word: its own, and those of its trigrams of letters and of its topic.
 
     All are normal numbers whose seeds are checksums, so that words look alike if they are spelled
     alike or have the same of `topics` (one for each word, "" for none; `related` is their weight).
@@ -32,7 +32,9 @@ def word_vectors(
     Raises ValueError if there are not as many topics as words.
     """
     if topics and len(topics) != len(words):
-        raise ValueError(f"topics has {len(topics)} entries: give one for each of {len(words)} words")
+        raise ValueError(
+            f"topics has {len(topics)} entries: give one for each of {len(words)} words"
+        )
     vectors = np.zeros((len(words), TEXT))
     for i, word in enumerate(words):
         spelled = f"^{word}$"

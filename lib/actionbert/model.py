@@ -213,7 +213,13 @@ def uni_stream(
     *drawn, segments, special = _normal(key, [*shapes, *each * layers, (4, width), (5, TEXT)])
     linear = [_linear(w) for w in drawn]
     stack = tuple(
-        Layer(*linear[i : i + 2], Perceptron(*linear[i + 2 : i + 4]), _norm(width), _norm(width), heads)
+        Layer(
+            *linear[i : i + 2],
+            Perceptron(*linear[i + 2 : i + 4]),
+            _norm(width),
+            _norm(width),
+            heads,
+        )
         for i in range(3, len(linear), 4)
     )
     norms = tuple(_norm(width) for _ in range(4))

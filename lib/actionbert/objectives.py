@@ -62,9 +62,7 @@ def pretrainer(key: PRNGKeyArray, encoder: UniStream) -> Pretrainer:
     width = len(encoder.last.scale)
     keys = jax.random.split(key, 4)
     inputs, outputs = (width, width, width, 2 * width), (1, 1, TEXT, TEXT)
-    heads = (
-        perceptron(k, i, width, o) for k, i, o in zip(keys, inputs, outputs, strict=True)
-    )
+    heads = (perceptron(k, i, width, o) for k, i, o in zip(keys, inputs, outputs, strict=True))
     return Pretrainer(encoder, *heads)
 
 

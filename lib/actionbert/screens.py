@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Integer, UInt8
+from jaxtyping import Bool, Float32, Integer, UInt8
 
 from lib.actionbert.drawing import Pose, draw
 from lib.actionbert.encoders import sentences

@@ -1,7 +1,7 @@
 """Training of ActionBert: AdamW on batches whose order does not depend on interruptions.
 
-The paper (arXiv 2012.12350v2, section 4.2) trains with Adam at a rate of 1e-5 and batches of 128 for
-three days on 16 TPUs. At laptop scale small batches and a large rate leave the plateau of LCP
+The paper (arXiv 2012.12350v2, section 4.2) trains with Adam at a rate of 1e-5 and batches of 128
+for three days on 16 TPUs. At laptop scale small batches and a large rate leave the plateau of LCP
 sooner: 32 pairs at 2e-3.
 """
 
@@ -93,7 +93,9 @@ def train(
     examples = jax.tree.map(np.asarray, examples)
     count = len(jax.tree.leaves(examples)[0])
     if count < 1 or plan.batch < 1:
-        raise ValueError(f"examples has {count} rows, batch={plan.batch}: wanted at least 1 of both")
+        raise ValueError(
+            f"examples has {count} rows, batch={plan.batch}: wanted at least 1 of both"
+        )
     if mesh is not None and plan.batch % mesh.size:
         raise ValueError(f"batch={plan.batch} must be a multiple of the {mesh.size} devices")
     model, memory = state.model, state.memory

@@ -67,9 +67,7 @@ GENERIC = (
     "the your new all today view now and with info continue ok page item details list open select "
     "next date time name number first other best free update loading image"
 )
-UNINFORMATIVE = (
-    "icon img imageview iv1 btn2 obf_a obf_b view12 layout img_left img_right unnamed"
-)
+UNINFORMATIVE = "icon img imageview iv1 btn2 obf_a obf_b view12 layout img_left img_right unnamed"
 CLASSES = "TextView ImageView ImageButton Button EditText FrameLayout"
 PLACES = "top middle bottom"
 VERBS = "tap click press go choose"
