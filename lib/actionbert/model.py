@@ -42,7 +42,7 @@ class View(NamedTuple):
     present: Bool[Array | np.ndarray, "*b n"]
     screenshot: Float[Array | np.ndarray, "*b features"]
 
-    def take(self, screens: Integer[Array, " k"]) -> View:
+    def take(self, screens: Integer[Array | np.ndarray, " k"]) -> View:
         """Some of the screens, by number."""
         return View(*(array[screens] for array in self))
 

@@ -7,6 +7,7 @@ glyphs, and every family is shared by `ambiguity` functions. Family 0 is a house
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -139,16 +140,9 @@ def make_world(
             f"ambiguity={ambiguity} leaves {count} families of glyphs, too few to give two "
             "different ones to each function: use a smaller one"
         )
-    return World(
-        words,
-        families,
-        _conventions(rng, words, families, count),
-        _glyphs(count + len(CONTENTS)),
-        rng.gumbel(size=(functions, functions)),
-        rng.integers(0, 4, functions),
-        count,
-        float(convention),
-    )
+    affinity, layout = rng.gumbel(size=(functions, functions)), rng.integers(0, 4, functions)
+    usual, strokes = _conventions(rng, words, families, count), _glyphs(count + len(CONTENTS))
+    return World(words, families, usual, strokes, affinity, layout, count, float(convention))
 
 
 def functions_of(world: World, family: int) -> list[str]:
@@ -162,6 +156,7 @@ def functions_of(world: World, family: int) -> list[str]:
     return [name for name, owns in zip(world.vocabulary.functions, owners, strict=True) if owns]
 
 
+@cache
 def vocabulary(*, related: float = 1.0) -> Vocabulary:
     """The 8 types of apps and 24 functions of the laboratory, with words for both.
 
@@ -171,6 +166,7 @@ def vocabulary(*, related: float = 1.0) -> Vocabulary:
     return _vocabulary(TYPES, FUNCTIONS, 8, related)
 
 
+@cache
 def large_vocabulary(types: int = 27, functions: int = 77, *, related: float = 1.0) -> Vocabulary:
     """As many types as in the paper's app classification and functions as in its icon
     classification (Table 4), with made-up words for those that the small laboratory lacks.
