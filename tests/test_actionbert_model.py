@@ -410,7 +410,7 @@ def test_a_step_is_adamw_on_clipped_gradients_and_passes_show_each_example_once(
     with jax.numpy_dtype_promotion("standard"):
         for rows in seen:
             error, slope = jax.value_and_grad(
-                lambda w: linear_loss({"w": w}, data, jnp.asarray(rows), KEY)[0]
+                lambda w, rows=rows: linear_loss({"w": w}, data, jnp.asarray(rows), KEY)[0]
             )(w)
             change, memory = rule.update(slope, memory, w)
             w, errors = optax.apply_updates(w, change), [*errors, error]
@@ -453,11 +453,13 @@ def test_true_clicks_teach_where_they_lead_and_shuffled_ones_do_not(apps, seen, 
     assert found[False] > 0.25 > 0.2 > found[True]
 
 
+SHORT = training.Plan(2, batch=8)
+
 # Bad input ---------------------------------------------------------------------------------------
 
 
 def test_bad_arguments_are_named(learner, seen, pairs):
-    def train(examples=pairs, plan=training.Plan(2, batch=8), **options):
+    def train(examples=pairs, plan=SHORT, **options):
         start = training.start(learner)
         return training.train(start, PAPER, seen, examples, plan, key=KEY, **options)
 
