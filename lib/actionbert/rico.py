@@ -275,7 +275,7 @@ def _values(feature):
         packed = b"".join(part for part in _fields(content, 1) if isinstance(part, bytes))
         if number == 2:
             return list(struct.unpack(f"<{len(packed) // 4}f", packed))
-        loose = [part for part in _fields(content, 1) if isinstance(part, int)]
+        loose = [_signed(part) for part in _fields(content, 1) if isinstance(part, int)]
         return [*loose, *_integers(packed)]
     return []
 
@@ -284,7 +284,11 @@ def _integers(data):
     at = 0
     while at < len(data):
         value, at = _varint(data, at)
-        yield value - (1 << 64) * (value >= 1 << 63)
+        yield _signed(value)
+
+
+def _signed(value):
+    return value - (1 << 64) * (value >= 1 << 63)
 
 
 def _fields(data, wanted):

@@ -301,7 +301,7 @@ def _link_logits(model, a, b):
 # Frozen encoders ---------------------------------------------------------------------------------
 
 
-def components(encoder: UniStream | Bag, data: View) -> Float32[np.ndarray, "M slots 2*d"]:
+def components(encoder: UniStream | Bag, data: View) -> Float32[np.ndarray, "M slots width"]:
     """What an encoder makes of the components of single screens."""
     data = View(*map(jnp.asarray, data))
     return training.in_batches(lambda numbers: _components(encoder, data, numbers), len(data.text))
