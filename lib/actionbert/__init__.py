@@ -1,0 +1,1 @@
+"""ActionBert, user interfaces read with user actions: He et al. (2021), arXiv 2012.12350v2."""
