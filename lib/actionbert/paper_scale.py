@@ -14,8 +14,6 @@ versions, hardware, date. Several devices share each batch; the result is the sa
 from __future__ import annotations
 
 import argparse
-import hashlib
-import io
 import json
 import sys
 import time
@@ -28,7 +26,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from lib import recorded
+from lib import checkpoints, recorded
 from lib.actionbert import objectives, screens, training
 from lib.actionbert.model import View, uni_stream, views
 from lib.actionbert.objectives import Metrics, Pretrainer, objective, pretrainer
@@ -115,7 +113,7 @@ def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = Fa
     state = training.start(_build(recipe, seed))
     curve, seconds = [], 0.0
     if unfinished.exists():
-        before, arrays = _resumed(unfinished, made, state[:2])
+        before, arrays = checkpoints.resume(unfinished, made, state[:2])
         curve, seconds = before["curve"], before["seconds"]
         state = training.State(*arrays, curve[-1]["step"])
     found = laboratory(recipe, seed)
@@ -134,7 +132,7 @@ def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = Fa
         curve.append({"step": stop} | {k: round(float(x), 5) for k, x in told._asdict().items()})
         seconds += time.process_time() - began
         head = {"made": made, "curve": curve, "seconds": seconds}
-        _write(unfinished, head, state[:2])
+        checkpoints.write(unfinished, head, state[:2])
     about = {
         "made": made,
         "command": f"python -m lib.actionbert.paper_scale {name} --seed {seed}",
@@ -144,7 +142,7 @@ def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = Fa
     }
     kept = folder / f"{name}.eqx"
     kept.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    _write(kept, None, state.model)
+    checkpoints.write(kept, None, state.model)
     unfinished.unlink()
     return Kept(state.model, about)
 
@@ -209,46 +207,6 @@ def _build(recipe, seed):
         heads=recipe.heads,
     )  # fmt: skip
     return pretrainer(jax.random.fold_in(key, 1), encoder)
-
-
-def _resumed(path, made, like):
-    """The head and the arrays of a stopped run, if it is this one and its file is whole."""
-    line, _, arrays = path.read_bytes().partition(b"\n")
-    try:
-        head = json.loads(line)
-        wanted = head.pop("sha256")
-        came = _checksum(head, arrays)
-    except (ValueError, KeyError, AttributeError, TypeError):
-        came, wanted = "none in its first line", "one"
-    if came != wanted:
-        raise ValueError(
-            f"{path} is damaged: its checksum is {came}, wanted {wanted}. Put a whole copy in its "
-            "place, or move it away to train anew"
-        )
-    begun = head["made"]
-    if other := [key for key in made if begun.get(key) != made[key]]:
-        was, now = (", ".join(f"{key}={of.get(key)}" for key in other) for of in (begun, made))
-        raise ValueError(
-            f"{path} was begun with {was}, wanted {now}: go on with {was}, name another folder, or "
-            "move the file away to train anew"
-        )
-    return head, eqx.tree_deserialise_leaves(io.BytesIO(arrays), like)
-
-
-def _write(path, head, tree):
-    """Arrays, after a line about them if there is a head, which gets the checksum of all."""
-    file = io.BytesIO()
-    eqx.tree_serialise_leaves(file, tree)
-    data = file.getvalue()
-    if head is not None:
-        data = json.dumps(head | {"sha256": _checksum(head, data)}).encode() + b"\n" + data
-    part = path.with_suffix(".part")  # another name first: a file that is there is whole
-    part.write_bytes(data)
-    part.replace(path)
-
-
-def _checksum(head, arrays):
-    return hashlib.sha256(json.dumps(head).encode() + arrays).hexdigest()[:16]
 
 
 def _recipe(name):
