@@ -12,6 +12,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from scipy.special import log_softmax
 
+from lib import checkpoints
 from lib.actionbert import encoders, model, objectives, paper_scale, screens, training, world
 from lib.actionbert.model import View
 from lib.actionbert.objectives import Weights, objective
@@ -184,7 +185,7 @@ def test_the_baseline_sees_one_component_at_a_time(ab):
     moved = encode_bag(plain, a._replace(position=a.position * 0), b)
     np.testing.assert_array_equal(found.a, moved.a)
     np.testing.assert_allclose(encode_bag(plain, b).cls, found.cls_b, atol=1e-6)
-    whole = jax.jit(plain.whole)(found.a)
+    whole = eqx.filter_jit(plain.whole)(found.a)
     there = np.asarray(a.present)[..., None]
     mean = np.where(there, whole, 0).sum(1) / there.sum(1)
     np.testing.assert_allclose(found.cls, mean, atol=1e-5)
@@ -210,7 +211,7 @@ def test_pictures_may_go_through_an_encoder_that_learns(apps, ab):
     x = np.random.default_rng(0).random((2, 256)).astype(np.float32)
     parts = (x - 0.5).reshape(2, 4, 4, 4, 4).transpose(0, 1, 3, 2, 4).reshape(2, 16, 16)
     hidden = np.asarray(jax.nn.gelu(parts @ patches.patches)).reshape(2, -1)
-    np.testing.assert_allclose(jax.jit(patches)(x), hidden @ patches.joined, atol=1e-4)
+    np.testing.assert_allclose(eqx.filter_jit(patches)(x), hidden @ patches.joined, atol=1e-4)
 
 
 def test_a_view_may_lack_texts_or_pictures(apps):
@@ -266,11 +267,11 @@ def test_the_losses_are_those_of_section_3_2(learner, seen, pairs):
     # the same probabilities from a softmax over all 40 tokens
     tokens = encode(learner.encoder, a, b)
     both = np.concatenate([tokens.a, tokens.b], 1).reshape(32, 2 * SLOTS, 2, 64)
-    scores = np.asarray(jax.jit(learner.link)(both))[..., 0]
+    scores = np.asarray(eqx.filter_jit(learner.link)(both))[..., 0]
     there = np.concatenate([a.present, b.present], 1)[..., None]
     p = np.exp(log_softmax(np.where(there, scores, -1e9), (1, 2))).sum(2)
     np.testing.assert_allclose(np.exp(found), p, atol=1e-6)
-    z = np.asarray(jax.jit(learner.consecutive)(tokens.cls))[:, 0]
+    z = np.asarray(eqx.filter_jit(learner.consecutive)(tokens.cls))[:, 0]
     y = np.asarray(some.consecutive)
     cross = -np.where(y, -np.log1p(np.exp(-z)), -np.log1p(np.exp(z))).mean()
     assert told.consecutive == pytest.approx(cross, rel=1e-4)
@@ -305,12 +306,12 @@ def test_a_masked_text_matters_as_a_target_only(learner, seen, pairs):
 def test_the_mask_loss_is_the_squared_error_of_the_masked(learner, seen, pairs, monkeypatch):
     monkeypatch.setattr(objectives, "MASKED", 2.0)  # all of them
     some = first(pairs)
-    told = jax.jit(partial(objectives.paper_loss, weights=Weights(0.5, 0.1, 0.01)))(
+    told = eqx.filter_jit(partial(objectives.paper_loss, weights=Weights(0.5, 0.1, 0.01)))(
         learner, seen, some, KEY
     )[1]
     a, b = seen.take(some.a), seen.take(some.b)
     found = encode(learner.encoder, a, b, a.present, b.present)
-    said = jax.jit(learner.masked)(jnp.concatenate([found.a, found.b], 1)[..., :64])
+    said = np.asarray(eqx.filter_jit(learner.masked)(jnp.concatenate([found.a, found.b], 1)[..., :64]))
     error = np.square(said - np.concatenate([a.text, b.text], 1)).sum(-1)
     there = np.concatenate([a.present, b.present], 1)
     assert told.masked == pytest.approx(error[there].mean(), rel=1e-4)
@@ -319,8 +320,8 @@ def test_the_mask_loss_is_the_squared_error_of_the_masked(learner, seen, pairs, 
 def towers(learner, seen, some):
     """What A's clicked components say about B, and the texts of B, as unit vectors."""
     a, b = seen.take(some.a), seen.take(some.b)
-    said = np.asarray(jax.jit(learner.leads_to)(encode(learner.encoder, a).a))
-    said /= np.linalg.norm(said, axis=-1, keepdims=True)
+    said = np.asarray(eqx.filter_jit(learner.leads_to)(encode(learner.encoder, a).a))
+    said = said / np.linalg.norm(said, axis=-1, keepdims=True)
     texts = np.asarray(b.text).sum(1)
     return said, texts / np.linalg.norm(texts, axis=-1, keepdims=True)
 
@@ -495,20 +496,20 @@ def tiny(monkeypatch):
 def test_a_stopped_training_is_taken_up_again(tiny, tmp_path, monkeypatch, capsys):
     assert paper_scale.main(["tiny", "--folder", str(tmp_path / "whole")]) == 0
     assert "tiny: link accuracy" in capsys.readouterr().out
-    whole, right = paper_scale.load("tiny", tmp_path / "whole"), paper_scale._write
+    whole, right = paper_scale.load("tiny", tmp_path / "whole"), checkpoints.write
 
     def stop(path, head, tree):
         right(path, head, tree)
         if head and head["curve"][-1]["step"] == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(paper_scale, "_write", stop)
+    monkeypatch.setattr(checkpoints, "write", stop)
     assert paper_scale.main(["tiny", "--folder", str(tmp_path)]) == 1
     assert "stopped: the same command goes on" in capsys.readouterr().err
     assert paper_scale.load("tiny", tmp_path) is None, "nothing half-finished is kept"
     with pytest.raises(ValueError, match="was begun with seed=0, wanted seed=1: go on with"):
         paper_scale.fit("tiny", tmp_path, seed=1)
-    monkeypatch.setattr(paper_scale, "_write", right)
+    monkeypatch.setattr(checkpoints, "write", right)
     again = paper_scale.fit("tiny", tmp_path)
     jax.tree.map(np.testing.assert_array_equal, again.model, whole.model)
     assert again.about["curve"] == whole.about["curve"] and len(again.about["curve"]) == 3
@@ -521,13 +522,13 @@ def test_a_stopped_training_is_taken_up_again(tiny, tmp_path, monkeypatch, capsy
 
 @pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: b"", lambda d: b"{}\n" + d])
 def test_a_damaged_training_is_refused_and_kept(tiny, tmp_path, monkeypatch, capsys, damage):
-    right = paper_scale._write
+    right = checkpoints.write
 
     def stop(path, head, tree):
         right(path, head, tree)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(paper_scale, "_write", stop)
+    monkeypatch.setattr(checkpoints, "write", stop)
     paper_scale.main(["tiny", "--folder", str(tmp_path)])
     path = tmp_path / "tiny.unfinished.eqx"
     damaged = damage(path.read_bytes())

@@ -90,10 +90,17 @@ def examples(task: str, world: World, apps: Apps, count: int, seed: int) -> Exam
     order = rng.permutation(len(a))[:count]
     a, slot = a[order], slot[order]
     if task == "icon":
-        return _examples(a=a, slot=slot, label=apps.function[a, slot])
+        return icons(apps, a, slot)
     numbers = expressions(rng, world, apps, a, slot)
     told = sentences(world.vocabulary.vectors, numbers)
     return _examples(a=a, b=a, slot=slot, label=slot, expression=told)
+
+
+def icons(
+    apps: Apps, screen: Integer[np.ndarray, " n"], slot: Integer[np.ndarray, " n"]
+) -> Examples:
+    """Questions "icon" about given icons."""
+    return _examples(a=screen, slot=slot, label=apps.function[screen, slot])
 
 
 def expressions(
