@@ -276,7 +276,9 @@ def test_the_losses_are_those_of_section_3_2(learner, seen, pairs):
     cross = -np.where(y, -np.log1p(np.exp(-z)), -np.log1p(np.exp(z))).mean()
     assert told.consecutive == pytest.approx(cross, rel=1e-4)
     assert told.consecutive_accuracy == pytest.approx(((z > 0) == y).mean(), abs=1e-6)
-    assert told.masked == 0 and loss == pytest.approx(told.link + 0.1 * told.consecutive, rel=1e-5)
+    assert told.masked == 0 and loss == pytest.approx(
+        float(told.link + 0.1 * told.consecutive), rel=1e-5
+    )
 
 
 def test_the_default_weights_are_the_papers(learner, seen, pairs):
@@ -311,7 +313,9 @@ def test_the_mask_loss_is_the_squared_error_of_the_masked(learner, seen, pairs, 
     )[1]
     a, b = seen.take(some.a), seen.take(some.b)
     found = encode(learner.encoder, a, b, a.present, b.present)
-    said = np.asarray(eqx.filter_jit(learner.masked)(jnp.concatenate([found.a, found.b], 1)[..., :64]))
+    said = np.asarray(
+        eqx.filter_jit(learner.masked)(jnp.concatenate([found.a, found.b], 1)[..., :64])
+    )
     error = np.square(said - np.concatenate([a.text, b.text], 1)).sum(-1)
     there = np.concatenate([a.present, b.present], 1)
     assert told.masked == pytest.approx(error[there].mean(), rel=1e-4)
