@@ -105,6 +105,18 @@ def animation(
     return Image(data=file.getvalue(), format="gif", alt=alt)
 
 
+def pixels(
+    draw: Callable[[plt.Axes], None], *, figsize: tuple[float, float], dpi: int = 100
+) -> np.ndarray:
+    """What `draw(ax)` draws, as a picture (height, width, 3) of numbers 0 .. 1."""
+    figure = plt.figure(figsize=figsize, dpi=dpi)
+    draw(figure.add_subplot())
+    figure.canvas.draw()
+    picture = np.asarray(figure.canvas.buffer_rgba())[..., :3] / 255
+    plt.close(figure)
+    return picture
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence], *, caption: str) -> HTML:
     """A table of results; None is shown as a dash, a float with three significant digits.
 

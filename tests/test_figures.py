@@ -647,6 +647,14 @@ def icons_page(tmp_path_factory) -> str:
     return write_page(tmp_path_factory.mktemp("icônes"), icon_quiz().data)
 
 
+def test_a_drawing_becomes_a_picture():
+    before = plt.get_fignums()
+    found = figures.pixels(lambda ax: ax.set_facecolor("red"), figsize=(2, 1), dpi=50)
+    assert found.shape == (50, 100, 3) and found.min() >= 0 and found.max() <= 1
+    np.testing.assert_allclose(found[25, 50], [1, 0, 0], atol=0.01)
+    assert plt.get_fignums() == before
+
+
 def test_pictures_of_icons_are_those_that_were_given():
     text = icon_quiz().data
     assert "c &amp; d" in text and "<b>" not in text
