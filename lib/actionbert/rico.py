@@ -97,7 +97,7 @@ def read_view_hierarchy(path: str | Path) -> list[Component]:
 
 
 def read_trace(folder: str | Path) -> list[Step]:
-    """One of Rico's traces: a folder with gestures.json and view_hierarchies/*.json.
+    """One of Rico's traces: a folder with gestures.json and JSON files in view_hierarchies.
 
     A gesture is a list of points, relative to the screen; the first one is the touch. What it hits
     is the smallest component around it. Steps come in the order of their numbers.
@@ -132,7 +132,7 @@ def hit(components: Sequence[Component], x: float, y: float) -> int:
 
 
 def read_retrieval(path: str | Path) -> list[Retrieval]:
-    """A file of UIBert's AppSim or RefExp: *.tfrecord.
+    """A file of UIBert's AppSim or RefExp, in the format TFRecord.
 
     Raises FileNotFoundError, saying where to get the data, and ValueError for a damaged file.
     """
