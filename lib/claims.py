@@ -71,11 +71,7 @@ class Test:
     @property
     def interval(self) -> str:
         """The accepted interval in words."""
-        if self.low is None:
-            return f"≤ {number(self.high)}"
-        if self.high is None:
-            return f"≥ {number(self.low)}"
-        return f"{number(self.low)} to {number(self.high)}"
+        return interval(self.low, self.high)
 
     def as_dict(self) -> dict:
         """What the scoreboard reads: plain JSON, no infinities."""
@@ -201,6 +197,15 @@ class Claims:
             first = f"<tr id='{anchor}'>" + sentence if i == 0 else "<tr>"
             rows.append(first + body + (verdict if i == 0 else "") + "</tr>")
         return "".join(rows)
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """What is accepted, in words; None leaves a side open."""
+    if low is None:
+        return f"≤ {number(high)}"
+    if high is None:
+        return f"≥ {number(low)}"
+    return f"{number(low)} to {number(high)}"
 
 
 def number(value: float) -> str:

@@ -15,11 +15,15 @@ from pathlib import Path
 import yaml
 from docutils import nodes
 from docutils.parsers.rst import directives
+from sections import origins
 from sphinx.util.docutils import SphinxDirective
+
+from lib.claims import interval, shown
 
 VERDICTS = ("HOLDS", "PARTLY", "FAILS", "NOT TESTED AT THIS SCALE")
 SIGNS = dict(zip(VERDICTS, "✓◐✗–", strict=True))
 WORDS = dict(zip(VERDICTS, ("hold", "partly", "fail", "not tested"), strict=True))
+BEYOND = "beyond the paper"  # where a claim stands that is ours
 NOT_RUN = "Nothing has been run yet: <code>make book</code> runs the chapters and fills this in."
 
 
@@ -144,6 +148,60 @@ class Scoreboard(BookDirective):
             f"<p class='board-title'><a href='{self.href(slug)}'>{entry['title']}</a> {counts}</p>"
         )
         return self.show(title + table(f"Claims of {entry['title']}", head, rows, "claims board"))
+
+
+class Outcomes(BookDirective):
+    """{outcomes} found | failed: claims with their numbers, and where those are computed.
+
+    "found": what is beyond the papers and holds, in full or partly. "failed": what the papers say
+    and does not hold in full here, with the tests that it misses.
+    """
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        if self.arguments[0] not in ("found", "failed"):
+            raise self.error(f"outcomes {self.arguments[0]!r} is not known: say found or failed")
+        book = self.book()
+        if not book["runs"]:
+            return self.show(f"<p class='not-run'>{NOT_RUN}</p>")
+        parts = [f"<p class='verdict-line'>From the run at scale {book['scale']}.</p>"]
+        for entry in self.catalogue():
+            run = book["runs"].get(entry["slug"])
+            items = self.items(entry["slug"], run, self.arguments[0] == "found") if run else []
+            if items:
+                title = f"<a href='{self.href(entry['slug'])}'>{html.escape(entry['title'])}</a>"
+                parts.append(f"<p class='board-title'>{title}</p><ul>{''.join(items)}</ul>")
+        return self.show("".join(parts))
+
+    def items(self, slug: str, run: dict, found: bool) -> list[str]:
+        sections, items = origins(run), []
+        wanted = ("HOLDS", "PARTLY") if found else ("PARTLY", "FAILS")
+        for claim in claims_of(run):
+            if (claim["where"] == BEYOND) != found or claim["verdict"] not in wanted:
+                continue
+            measured = [t for t in claim["tests"] if t["holds"] is not None]
+            told = [test_line(t) for t in measured if found or not t["holds"]]
+            if not told:  # it only waits for what this scale does not measure
+                continue
+            section = sections.get(claim["id"])
+            if section:
+                anchor = f"{self.href(slug)}#{nodes.make_id(section)}"
+                told.append(f"computed in <a href='{anchor}'>{section}</a>")
+            link = f"{self.href(slug)}#claim-{slug}-{claim['id'].lower()}"
+            items.append(
+                f"<li><a href='{link}'>{claim['id']}</a> {html.escape(claim['sentence'])} "
+                f"{badge(claim['verdict'], claim['verdict'].lower())}"
+                f"<br><span class='where'>{'; '.join(told)}</span></li>"
+            )
+        return items
+
+
+def test_line(test: dict) -> str:
+    """ "accuracy .91 (accepted ≥ .9, paper .93)" """
+    accepted = f"accepted {interval(test['low'], test['high'])}"
+    paper = f", paper {html.escape(test['paper'])}" if test["paper"] else ""
+    return f"{html.escape(test['statistic'])} {shown(test)} ({accepted}{paper})"
 
 
 class ChapterCards(BookDirective):
@@ -330,6 +388,7 @@ def amount(x: float | None) -> str:
 
 def setup(app):
     app.add_directive("scoreboard", Scoreboard)
+    app.add_directive("outcomes", Outcomes)
     app.add_directive("chapter-cards", ChapterCards)
     app.add_directive("paper-card", PaperCard)
     app.add_directive("provenance", Provenance)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float32, Integer
+from jaxtyping import Bool, Float32, Integer
 
 from lib.actionbert import objectives, screens, tasks, training
 from lib.actionbert.model import Bag, UniStream, bag, uni_stream, views
@@ -96,10 +96,10 @@ def fresh_bag(seed: int) -> Bag:
 def pretrain(
     name: str, found: Laboratory, *, seed: int, steps: int, shuffled: bool = False
 ) -> Pretrained:
-    """Pre-train by an objective: "paper", "mask", "hidden B" or "two towers".
+    """Pre-train by an objective: "mask", or one of `objectives.objective`.
 
-    The first two in batches of 32 pairs, half of which are no clicks, the others in batches of 64
-    clicks, so that a step of each costs about the same.
+    "paper" and "mask" in batches of 32 pairs, part of which are no clicks, the others in batches of
+    64 clicks.
 
     Raises ValueError for a name that is not known.
     """
@@ -154,6 +154,16 @@ def read(
     return Reading(np.array(budgets), np.float32(right), np.float32(right_poor))
 
 
+def find_links(
+    model: Pretrainer, found: Laboratory, *, seed: int, tests: int = 1000
+) -> Bool[np.ndarray, " tests"]:
+    """Of which clicks in unseen apps LCP finds the component, without any fine-tuning."""
+    asked = tasks.examples("link", found.world, found.test, tests, seed)
+    key = jax.random.key(seed)
+    head = tasks.tuned("link", model.encoder, key, link=model.link)
+    return tasks.answer("link", head, views(found.test), asked).right
+
+
 def tune(
     task: str,
     model: Pretrainer | Bag,
@@ -164,8 +174,11 @@ def tune(
     labels: int = 1000,
     tests: int = 1000,
     rate: float = 2e-3,
-) -> float:
-    """The accuracy of a model that was fine-tuned on `labels` questions, on `tests` others.
+) -> Bool[np.ndarray, " tests"]:
+    """Which of `tests` questions a model answers right that was fine-tuned on `labels` others.
+
+    The questions depend on the laboratory, the task and the seed alone, so that models can be
+    compared question by question.
 
     Raises ValueError for a task that is not in `tasks.TASKS`.
     """
@@ -186,4 +199,4 @@ def tune(
         for i, (apps, count) in enumerate(((found.labelled, labels), (found.test, tests)))
     )
     plan = training.Plan(steps, rate=rate, warm_up=steps // 10)
-    return tasks.fine_tune(task, head, asked, test, plan, key=jax.random.key(seed)).accuracy
+    return tasks.fine_tune(task, head, asked, test, plan, key=jax.random.key(seed)).right

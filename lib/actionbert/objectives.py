@@ -83,6 +83,11 @@ def link_log_probabilities(
     return jnp.logaddexp(log_p[:, :half], log_p[:, half:])
 
 
+def masks(key: PRNGKeyArray, present: Bool[Array, "..."]) -> Bool[Array, "..."]:
+    """Which texts are masked: 15 % of those that are there (section 3.2)."""
+    return (jax.random.uniform(key, present.shape) < MASKED) & present
+
+
 def paper_loss(
     model: Pretrainer,
     data: View,
@@ -98,7 +103,7 @@ def paper_loss(
     """
     a, b = data.take(pairs.a), data.take(pairs.b)
     present = jnp.concatenate([a.present, b.present], 1)
-    masked = (jax.random.uniform(key, present.shape) < MASKED) & present
+    masked = masks(key, present)
     n = a.present.shape[1]
     some = {"mask_a": masked[:, :n], "mask_b": masked[:, n:]} if weights.masked else {}
     found = model.encoder(a, b, **some)
@@ -142,15 +147,16 @@ def hidden_b_loss(
 
 
 def two_towers_loss(
-    model: Pretrainer, data: View, pairs: Pairs, key: PRNGKeyArray
+    model: Pretrainer, data: View, pairs: Pairs, key: PRNGKeyArray, *, sees_b: bool = False
 ) -> tuple[Float[Array, ""], Metrics]:
     """LCP in which A's components are encoded without seeing B.
 
     Beyond the paper: which component of A leads to B, by the cosine of what the model makes of each
     with the text of B. Like `hidden_b_loss`, but the wrong answers are the other components of A,
-    not the other screens.
+    not the other screens. The control, `sees_b`, differs in one thing: A is encoded beside B.
     """
-    found, counted = _where_it_leads(model, data, pairs), pairs.consecutive & (pairs.clicked >= 0)
+    found = _where_it_leads(model, data, pairs, beside=data.take(pairs.b) if sees_b else None)
+    counted = pairs.consecutive & (pairs.clicked >= 0)
     scores = SHARPNESS * jnp.einsum("bnd,bd->bn", found, _texts(data.take(pairs.b)))
     log_p = jax.nn.log_softmax(jnp.where(data.present[pairs.a], scores, -1e9), -1)
     right = jnp.take_along_axis(log_p, jnp.maximum(pairs.clicked, 0)[:, None], 1)[:, 0]
@@ -160,7 +166,9 @@ def two_towers_loss(
 
 @cache
 def objective(name: str, weights: Weights = Weights()) -> Any:  # noqa: B008
-    """A loss by name, "paper", "hidden B" or "two towers"; `weights` are for the paper's.
+    """A loss by name; `weights` are for the paper's.
+
+    "paper", "hidden B", "two towers", or "B seen": two towers, but A is encoded beside B.
 
     The same arguments give the same function, so that steps of training are compiled once.
 
@@ -170,6 +178,7 @@ def objective(name: str, weights: Weights = Weights()) -> Any:  # noqa: B008
         "paper": partial(paper_loss, weights=weights),
         "hidden B": hidden_b_loss,
         "two towers": two_towers_loss,
+        "B seen": partial(two_towers_loss, sees_b=True),
     }
     if name not in losses:
         raise ValueError(f"name={name!r} is not known: use one of {', '.join(losses)}")
@@ -181,9 +190,9 @@ def plateau(live: Integer[np.ndarray, " pairs"]) -> float:
     return float(np.log(live).mean())
 
 
-def _where_it_leads(model, data, pairs):
+def _where_it_leads(model, data, pairs, beside=None):
     """For each component of A, a unit vector in the space of texts."""
-    found = model.leads_to(model.encoder(data.take(pairs.a)).a)
+    found = model.leads_to(model.encoder(data.take(pairs.a), beside).a)
     return found / jnp.sqrt(jnp.square(found).sum(-1, keepdims=True) + 1e-9)
 
 
