@@ -13,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 
 import yaml
+from dataflow import origins
 from docutils import nodes
 from docutils.parsers.rst import directives
-from sections import origins
 from sphinx.util.docutils import SphinxDirective
 
 from lib.claims import interval, shown
