@@ -21,6 +21,7 @@ from sphinx.util.docutils import SphinxDirective
 from lib.claims import interval, shown
 
 VERDICTS = ("HOLDS", "PARTLY", "FAILS", "NOT TESTED AT THIS SCALE")
+SCALES = ("smoke", "laptop", "paper")
 SIGNS = dict(zip(VERDICTS, "✓◐✗–", strict=True))
 WORDS = dict(zip(VERDICTS, ("hold", "partly", "fail", "not tested"), strict=True))
 BEYOND = "beyond the paper"  # where a claim stands that is ours
@@ -111,7 +112,10 @@ def clock(seconds: float) -> str:
 
 
 class Scoreboard(BookDirective):
-    """{scoreboard}: every claim of every chapter; with :summary:, one line for all."""
+    """{scoreboard}: every claim of every chapter.
+
+    With :summary:, one line for all and a picture: a square for each claim, which leads to it.
+    """
 
     option_spec = {"summary": directives.flag}
 
@@ -124,8 +128,25 @@ class Scoreboard(BookDirective):
             everything = [claim for claims in live.values() for claim in claims]
             chapters = f"{len(live)} chapter" + "s" * (len(live) > 1)
             text = f"<strong>{sentence(everything)}</strong> in {chapters}, scale {book['scale']}."
-            return self.show(f"<p class='verdict-line'>{text}</p>")
+            rows = "".join(self.squares(slug, claims) for slug, claims in live.items())
+            key = " ".join(badge(v, WORDS[v]) for v in VERDICTS)
+            return self.show(
+                f"<p class='verdict-line'>{text}</p><div class='squares'>{rows}</div>"
+                f"<p class='where'>A square is a claim: {key}</p>"
+            )
         return [node for slug, claims in live.items() for node in self.chapter(slug, claims, book)]
+
+    def squares(self, slug: str, claims: list[dict]) -> str:
+        entry = next(c for c in self.catalogue() if c["slug"] == slug)
+        links = "".join(
+            f"<a class='badge-{c['verdict'].split()[0].lower()}' "
+            f"href='{self.href(slug)}#claim-{slug}-{c['id'].lower()}' "
+            f"title='{html.escape(c['id'] + ': ' + c['sentence'], quote=True)}'>"
+            f"<span class='visually-hidden'>{c['id']} {c['verdict'].lower()}</span>"
+            f"<span aria-hidden='true'>{SIGNS[c['verdict']]}</span></a>"
+            for c in claims
+        )
+        return f"<p><a href='{self.href(slug)}'>{entry['title']}</a></p><div>{links}</div>"
 
     def chapter(self, slug: str, claims: list[dict], book: dict) -> list[nodes.Node]:
         entry = next(c for c in self.catalogue() if c["slug"] == slug)
@@ -225,7 +246,11 @@ class ChapterCards(BookDirective):
             title = f"<a href='{self.href(slug)}'>{title}</a>"
         state = "<span class='where'>not yet written</span>"
         if slug in book["runs"]:
-            state = f"<span class='where'>{sentence(claims_of(book['runs'][slug]))}</span>"
+            facts = facts_of(book["runs"][slug])
+            times = self.recorded("times").get(slug, {}) | {facts["scale"]: facts}
+            lasts = [f"{s} {clock(times[s]['wall_seconds'])}" for s in SCALES if s in times]
+            state = f"{sentence(claims_of(book['runs'][slug]))}<br>{', '.join(lasts)}"
+            state = f"<span class='where'>{state}</span>"
         elif written:
             state = "<span class='where'>not yet run</span>"
         kind = "card-paper" if written else "card-paper unwritten"
@@ -261,7 +286,7 @@ class PaperCard(BookDirective):
             f"<span class='where'>({times[scale]['cpu_seconds']:.0f} CPU-s)</span>"
             if scale in times
             else f"{scale}: <span class='where'>not yet recorded</span>"
-            for scale in ("smoke", "laptop", "paper")
+            for scale in SCALES
         ]
         verdict = sentence(claims_of(run)) if run else "not yet run"
         smoke = (
