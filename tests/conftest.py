@@ -20,9 +20,8 @@ RUN = ROOT / "book" / "_run"
 # Chromium's own calls home would be mistaken for a page's
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
 sys.path[:0] = [str(RUN), str(ROOT / "book" / "_ext")]
-import dataflow  # noqa: E402
-
 import chapters  # noqa: E402
+import dataflow  # noqa: E402
 import reference  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 2)  # what runs over several devices is tested on two

@@ -13,6 +13,7 @@ import symtable
 from typing import NamedTuple
 
 HEADING = re.compile(r"^#{2,4} (.+)$", re.MULTILINE)
+FEW = 0.1  # of a vote: a name that ten claims use says nothing of one
 DEPTH = 6  # how far names are followed through the cells of the claims
 
 
@@ -33,7 +34,12 @@ def origins(notebook: dict) -> dict[str, str]:
     Helpers beside the claims lead on to what they use. A name counts the less, the more claims use
     it. A claim whose numbers come from no other section is left out.
     """
-    code = [piece for text, section in _code(notebook) for piece in _pieces(text, section)]
+    code = [
+        _piece(node, section)
+        for text, section in _code(notebook)
+        for node in ast.parse(text).body
+        if not isinstance(node, ast.Import | ast.ImportFrom)
+    ]
     homes = [one for one, statement in enumerate(code) if statement.claims]
     names = {claim: found for i in homes for claim, found in code[i].claims.items()}
     used = [name for found in names.values() for name in found]
@@ -60,7 +66,7 @@ def rests_on(notebook: dict, claims: set[str]) -> tuple[list[int], str]:
         raise ValueError(f"no cell says Claim(id, ...) of {', '.join(missing)}")
     made = ", ".join(calls[one] for one in sorted(claims))
     last = f'Claims({made}, slug="some", scale=scale, seed=seed)'
-    pieces = [_pieces(text, "") for text in [*cells, last]]
+    pieces = [[_piece(node, "") for node in ast.parse(text).body] for text in [*cells, last]]
     needed, always = {len(cells)}, set()
     while True:  # a function may use what is assigned below it, so that one pass is not enough
         wanted, before = set(), len(needed)
@@ -91,7 +97,8 @@ def _origin(code, names, used):
         if votes and max(votes.values()) >= 0.5:
             break
     order = list(dict.fromkeys(s.section for s in code))
-    return max(votes, key=lambda s: (votes[s], order.index(s)), default=None)
+    best = max(votes, key=lambda s: (votes[s], order.index(s)), default=None)
+    return best if votes.get(best, 0) >= FEW else None
 
 
 def _code(notebook):
@@ -109,10 +116,6 @@ def _code(notebook):
             yield text, section
 
 
-def _pieces(text, section):
-    return [_piece(node, section) for node in ast.parse(text).body]
-
-
 def _piece(statement, section):
     nodes = list(ast.walk(statement))
     defines = isinstance(statement, ast.FunctionDef | ast.ClassDef)
@@ -128,10 +131,7 @@ def _piece(statement, section):
     changes = {root for n in changed if (root := _root(n))}
     if not (sure or defines):  # a loop or a branch may not come to it
         changes, stores = changes | stores, set()
-    claims = {
-        call.args[0].value: {n.id for n in ast.walk(call) if isinstance(n, ast.Name)}
-        for call in _claim_calls(statement)
-    }
+    claims = {call.args[0].value: _exposed(ast.Expr(call)) for call in _claim_calls(statement)}
     if defines:
         return Piece(section, stores, changes, loads, inside, claims)
     return Piece(section, stores, changes, _exposed(statement), set(), claims)

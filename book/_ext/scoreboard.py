@@ -13,11 +13,11 @@ from importlib import metadata
 from pathlib import Path
 
 import yaml
-from dataflow import origins
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
+from dataflow import origins
 from lib.claims import interval, shown
 
 VERDICTS = ("HOLDS", "PARTLY", "FAILS", "NOT TESTED AT THIS SCALE")
