@@ -19,9 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "book" / "_run"
 # Chromium's own calls home would be mistaken for a page's
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
-sys.path[:0] = [str(RUN), str(ROOT / "book" / "_ext")]
+sys.path[:0] = [str(RUN)]
 import chapters  # noqa: E402
-import dataflow  # noqa: E402
 import reference  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 2)  # what runs over several devices is tested on two
@@ -103,69 +102,29 @@ def smoke_run(slug: str) -> Path:
 def run_mutated(tmp_path):
     """Call `run_mutated(slug, code)`: the chapter runs at smoke with `code` as its first cell.
 
-    Returns the text of each checked cell by name. Such a test belongs in the group of its chapter:
-    `@pytest.mark.xdist_group("chapter-<slug>")`.
+    Returns the text of each checked cell by name, for a test that a wrong kernel flips a verdict.
+    Such a test belongs in the group of its chapter: `@pytest.mark.xdist_group("chapter-<slug>")`.
     """
 
-    def run(slug: str, code: str) -> dict[str, str]:
+    def run(slug: str, patch_code: str) -> dict[str, str]:
         notebook = jupytext.read(chapters.source(slug))
-        notebook.cells.insert(0, nbformat.v4.new_code_cell(code))
-        return reference.checked(run_smoke(notebook, tmp_path, f"{slug} with a wrong kernel"))
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(patch_code))
+        before, after = tmp_path / f"{slug}.ipynb", tmp_path / f"{slug}.mutated.ipynb"
+        nbformat.write(notebook, before)
+        command = [sys.executable, "-m", "papermill", before, after, "-k", "python3"]
+        command += ["-p", "scale", "smoke", "--cwd", ROOT / "book", "--no-progress-bar"]
+        environment = os.environ | {
+            "EXECUTABLE_PAPERS_OFFLINE": "1",
+            "XLA_FLAGS": chapters.SMOKE_FLAGS,
+            "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        environment.pop("EXECUTABLE_PAPERS_RESUME", None)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"chapter {slug} with a wrong kernel:\n{done.stderr[-4000:]}"
+        return reference.checked(nbformat.read(after, 4))
 
     return run
-
-
-@pytest.fixture
-def flipped(tmp_path):
-    """Call `flipped(slug, code, claims)`: those of some claims whose verdict a wrong kernel flips.
-
-    Only the cells run that these claims rest on, at smoke: once as they are, which must give the
-    pinned verdicts, and once with `code` as their first cell. The group is that of `run_mutated`.
-    """
-
-    def flips(slug: str, code: str, claims: set[str]) -> set[str]:
-        notebook = jupytext.read(chapters.source(slug))
-        needed, last = dataflow.rests_on(notebook, claims)
-        cells = [chapters.code_cells(notebook)[number] for number in needed]
-        show = nbformat.v4.new_code_cell(last, metadata={"tags": ["nbval-check-output"]})
-        show.metadata["name"] = "claims"
-        pinned = ROOT / "tests" / "reference" / f"{slug}.smoke.json"
-        pinned = verdicts(json.loads(pinned.read_text(encoding="utf-8"))["claims"])
-
-        def run(first: str) -> dict[str, str]:
-            notebook.cells = [nbformat.v4.new_code_cell(first), *cells, show]
-            name = f"{', '.join(sorted(claims))} of {slug}"
-            return verdicts(reference.checked(run_smoke(notebook, tmp_path, name))["claims"])
-
-        right = run("")
-        assert right == {one: pinned[one] for one in claims}, "the cells left out matter"
-        wrong = run(code)
-        return {one for one in claims if wrong[one] != right[one]}
-
-    return flips
-
-
-def verdicts(text: str) -> dict[str, str]:
-    """The claims table as text, by claim."""
-    return dict(line.split(maxsplit=1) for line in text.splitlines())
-
-
-def run_smoke(notebook: nbformat.NotebookNode, folder: Path, name: str) -> nbformat.NotebookNode:
-    """The notebook, executed at smoke scale as a chapter is."""
-    before, after = folder / "before.ipynb", folder / "after.ipynb"
-    nbformat.write(notebook, before)
-    command = [sys.executable, "-m", "papermill", before, after, "-k", "python3"]
-    command += ["-p", "scale", "smoke", "--cwd", ROOT / "book", "--no-progress-bar"]
-    environment = os.environ | {
-        "EXECUTABLE_PAPERS_OFFLINE": "1",
-        "XLA_FLAGS": chapters.SMOKE_FLAGS,
-        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    environment.pop("EXECUTABLE_PAPERS_RESUME", None)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f"{name}:\n{done.stderr[-4000:]}"
-    return nbformat.read(after, 4)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,8 @@
 """A wrong kernel must change what the chapter says."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 # The clicked component is said to be the next one; masked texts are seen; functions' labels are
@@ -26,6 +29,9 @@ screens.pair_up, tasks.icons, model.UniStream.__call__ = shifted, permuted, leak
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("chapter-actionbert")
-def test_wrong_kernels_flip_verdicts(flipped):
-    flips = {"L1", "L2", "L3"}
-    assert flipped("actionbert", SHIFTED_LEAKING_AND_PERMUTED, flips) == flips
+def test_wrong_kernels_flip_verdicts(run_mutated):
+    pinned = Path(__file__).parent / "reference" / "actionbert.smoke.json"
+    right = json.loads(pinned.read_text(encoding="utf-8"))["claims"].splitlines()
+    wrong = run_mutated("actionbert", SHIFTED_LEAKING_AND_PERMUTED)["claims"].splitlines()
+    flipped = {a.split()[0] for a, b in zip(right, wrong, strict=True) if a != b}
+    assert flipped >= {"L1", "L2", "L3"}

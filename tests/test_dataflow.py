@@ -1,8 +1,12 @@
 """What a claim rests on, read off the code of a small chapter."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
-import dataflow
+sys.path.append(str(Path(__file__).parents[1] / "book" / "_ext"))
+import dataflow  # noqa: E402
 
 CELLS = [
     "## Numbers",

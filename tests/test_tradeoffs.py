@@ -169,9 +169,12 @@ MUTANTS = {
 @pytest.mark.slow
 @pytest.mark.xdist_group("chapter-tradeoffs")
 @pytest.mark.parametrize("name", MUTANTS)
-def test_a_wrong_analysis_flips_a_verdict(flipped, name):
+def test_a_wrong_analysis_flips_a_verdict(run_mutated, name):
     code, must = MUTANTS[name]
-    assert flipped("tradeoffs", code, must) == must
+    pinned = Path(__file__).parent / "reference" / "tradeoffs.smoke.json"
+    right = json.loads(pinned.read_text(encoding="utf-8"))["claims"].splitlines()
+    wrong = run_mutated("tradeoffs", code)["claims"].splitlines()
+    assert {a.split()[0] for a, b in zip(right, wrong, strict=True) if a != b} >= must
 
 
 ALONE = """
