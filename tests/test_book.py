@@ -129,6 +129,58 @@ def test_what_is_stated_becomes_a_heading_and_a_quote(fence, kind):
     assert without == f"**{kind.capitalize()}.**\n\n> So."
 
 
+@pytest.mark.parametrize(
+    "book, notebook",
+    [
+        ("a {term}`client` trains", "a client trains"),
+        ("**{term}`Keys <key (select)>`** and", "**Keys** and"),
+        ("as {ref}`an exercise <ex-fedavg-secure>` has it", "as an exercise has it"),
+        ("see {ref}`ch-mesa`.", "see *The optimiser inside the Transformer*."),
+    ],
+)
+def test_words_and_references_become_plain_words(book, notebook):
+    assert hand_out.plain(book) == notebook
+
+
+def words() -> dict[str, str]:
+    """The terms of the glossary, with what it says about them."""
+    text = (ROOT / "book" / "glossary.md").read_text(encoding="utf-8")
+    (entries,) = re.findall(r"```\{glossary\}\n(.*?)```", text, re.S)
+    return dict(re.findall(r"^(\S.*)\n((?:  .*\n)+)", entries, re.M))
+
+
+def test_the_glossary_has_words_that_its_chapters_use():
+    """In the order of the alphabet, and each in the text of every chapter that its entry names."""
+    terms = words()
+    assert list(terms) == sorted(terms, key=str.casefold)
+    for term, said in terms.items():
+        word = re.sub(r" \(.*", "", term).casefold()
+        for slug in re.findall(r"\{ref\}`ch-(\w+)`", said):
+            text = chapters.source(slug).read_text(encoding="utf-8").casefold()
+            assert word in " ".join(text.split()), f"{term}: not in {slug}"
+
+
+def test_letters_of_the_glossary_are_letters_of_the_chapters():
+    text = (ROOT / "book" / "glossary.md").read_text(encoding="utf-8")
+    head, _, *rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+    slugs = [re.search(r"<ch-(\w+)>", cell)[1] for cell in head[1:]]
+    assert slugs == chapters.written()
+    for cell, *meanings in rows:
+        assert sum(map(bool, meanings)) > 1, f"{cell} has one meaning"
+        letter = cell.strip("$")
+        alone = "" if letter.startswith("\\") else r"(?<![a-zA-Z\\])"
+        here = re.compile(rf"{alone}{re.escape(letter)}(?![a-zA-Z])")
+        for slug, meaning in zip(slugs, meanings, strict=True):
+            source = chapters.source(slug).read_text(encoding="utf-8")
+            if not letter.isupper():  # a small letter in prose is a word, or part of one
+                source = "".join(re.findall(r"\$[^$]+\$|```\{math\}.*?```", source, re.S))
+            assert not meaning or here.search(source), f"{letter}: not in {slug}"
+
+
 @every_module
 def test_arrows_point_down(path):
     """A paper's modules import the shared ones and each other, not another paper's."""

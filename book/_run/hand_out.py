@@ -8,7 +8,7 @@ import re
 import jupytext
 import nbformat
 
-from chapters import ROOT, source, written
+from chapters import ROOT, catalogue, source, written
 
 FIRST = (
     "Open this notebook with `make lab` in the folder of the book, which sets up Python, JAX and "
@@ -37,6 +37,9 @@ PLAIN = [
     (r"```\{glue\} (.*)\n```", r"*(computed: \1)*"),
     (r":::\{(?:admonition|dropdown)\} (.*)\n(?::.*\n)*([^:]*(?::[^:]+)*?):::", r"**\1**\n\n\2"),
     (r"\{glue(?::text)?\}`([^`:]*)[^`]*`", r"*(computed: \1)*"),
+    (r"\{(?:ref|term)\}`([^`<]*[^`<\s])\s*<[^`>]*>`", r"\1"),
+    (r"\{term\}`([^`]*)`", r"\1"),
+    (r"\{ref\}`ch-(\w+)`", lambda found: titled(found[1])),
     (r"\{[a-z:]+\}`([^`]*)`", r"`\1`"),
 ]
 
@@ -77,6 +80,11 @@ def stated(kind: str, title: str, body: str) -> str:
     """A theorem, an algorithm and their like: kind and title in bold, then the body as a quote."""
     lines = (f"> {line}".rstrip() for line in body.strip().split("\n"))
     return f"**{kind.capitalize()}. {title}".rstrip() + "**\n\n" + "\n".join(lines)
+
+
+def titled(slug: str) -> str:
+    """The title of a chapter, for a reference to it."""
+    return next(f"*{entry['title']}*" for entry in catalogue() if entry["slug"] == slug)
 
 
 if __name__ == "__main__":
