@@ -150,12 +150,14 @@ def verdicts(text: str) -> dict[str, str]:
     return dict(line.split(maxsplit=1) for line in text.splitlines())
 
 
-def run_smoke(notebook: nbformat.NotebookNode, folder: Path, name: str) -> nbformat.NotebookNode:
-    """The notebook, executed at smoke scale as a chapter is."""
+def run_smoke(
+    notebook: nbformat.NotebookNode, folder: Path, name: str, cwd: Path = ROOT / "book"
+) -> nbformat.NotebookNode:
+    """The notebook, executed at smoke scale as a chapter is, in `cwd`."""
     before, after = folder / "before.ipynb", folder / "after.ipynb"
     nbformat.write(notebook, before)
     command = [sys.executable, "-m", "papermill", before, after, "-k", "python3"]
-    command += ["-p", "scale", "smoke", "--cwd", ROOT / "book", "--no-progress-bar"]
+    command += ["-p", "scale", "smoke", "--cwd", cwd, "--no-progress-bar"]
     environment = os.environ | {
         "EXECUTABLE_PAPERS_OFFLINE": "1",
         "XLA_FLAGS": chapters.SMOKE_FLAGS,
