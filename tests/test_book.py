@@ -10,11 +10,11 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+from conftest import run_smoke
 
 import chapters
 import hand_out
 import reference
-from conftest import run_smoke
 
 ROOT = Path(__file__).resolve().parent.parent
 LIB = sorted((ROOT / "lib").rglob("*.py"))
