@@ -38,10 +38,10 @@ lab: .venv/.done ## open the chapters in JupyterLab
 	@$(PY) -m uv pip install -q --python .venv jupyterlab
 	@cd book && ../$(PY) -m jupyterlab
 
-student: .venv/.done ## notebooks without solutions, in _build/student/
+student: .venv/.done ## notebooks without solutions: _build/student/ and student.zip
 	@$(PY) book/_run/hand_out.py student
 
-instructor: .venv/.done ## notebooks with solutions, in _build/instructor/
+instructor: .venv/.done ## notebooks with solutions: _build/instructor/ and instructor.zip
 	@$(PY) book/_run/hand_out.py instructor
 
 record: SCALE = paper

@@ -102,29 +102,36 @@ def smoke_run(slug: str) -> Path:
 def run_mutated(tmp_path):
     """Call `run_mutated(slug, code)`: the chapter runs at smoke with `code` as its first cell.
 
-    Returns the text of each checked cell by name, for a test that a wrong kernel flips a verdict.
-    Such a test belongs in the group of its chapter: `@pytest.mark.xdist_group("chapter-<slug>")`.
+    Returns the text of each checked cell by name. Such a test belongs in the group of its chapter:
+    `@pytest.mark.xdist_group("chapter-<slug>")`.
     """
 
-    def run(slug: str, patch_code: str) -> dict[str, str]:
+    def run(slug: str, code: str) -> dict[str, str]:
         notebook = jupytext.read(chapters.source(slug))
-        notebook.cells.insert(0, nbformat.v4.new_code_cell(patch_code))
-        before, after = tmp_path / f"{slug}.ipynb", tmp_path / f"{slug}.mutated.ipynb"
-        nbformat.write(notebook, before)
-        command = [sys.executable, "-m", "papermill", before, after, "-k", "python3"]
-        command += ["-p", "scale", "smoke", "--cwd", ROOT / "book", "--no-progress-bar"]
-        environment = os.environ | {
-            "EXECUTABLE_PAPERS_OFFLINE": "1",
-            "XLA_FLAGS": chapters.SMOKE_FLAGS,
-            "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
-        environment.pop("EXECUTABLE_PAPERS_RESUME", None)
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"chapter {slug} with a wrong kernel:\n{done.stderr[-4000:]}"
-        return reference.checked(nbformat.read(after, 4))
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(code))
+        return reference.checked(run_smoke(notebook, tmp_path, f"{slug} with a wrong kernel"))
 
     return run
+
+
+def run_smoke(
+    notebook: nbformat.NotebookNode, folder: Path, name: str, cwd: Path = ROOT / "book"
+) -> nbformat.NotebookNode:
+    """The notebook, executed at smoke scale as a chapter is, in `cwd`."""
+    before, after = folder / "before.ipynb", folder / "after.ipynb"
+    nbformat.write(notebook, before)
+    command = [sys.executable, "-m", "papermill", before, after, "-k", "python3"]
+    command += ["-p", "scale", "smoke", "--cwd", cwd, "--no-progress-bar"]
+    environment = os.environ | {
+        "EXECUTABLE_PAPERS_OFFLINE": "1",
+        "XLA_FLAGS": chapters.SMOKE_FLAGS,
+        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    environment.pop("EXECUTABLE_PAPERS_RESUME", None)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{name}:\n{done.stderr[-4000:]}"
+    return nbformat.read(after, 4)
 
 
 @pytest.fixture(scope="session")

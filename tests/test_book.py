@@ -4,14 +4,17 @@ import ast
 import json
 import re
 import subprocess
+import zipfile
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
+from conftest import run_smoke
 
 import chapters
 import hand_out
+import reference
 
 ROOT = Path(__file__).resolve().parent.parent
 LIB = sorted((ROOT / "lib").rglob("*.py"))
@@ -99,6 +102,43 @@ def test_students_get_no_solutions_and_instructors_all(slug):
         cell.source.replace('"laptop"  #', '"smoke"  #') for cell in chapters.code_cells(instructor)
     ]
     assert ran == as_smoke, "instructors run what the page shows"
+
+
+def test_the_exercises_that_have_solutions_are_many():
+    texts = [chapters.source(slug).read_text(encoding="utf-8") for slug in chapters.written()]
+    assert sum(text.count("{solution-start}") for text in texts) >= 40
+
+
+def test_a_zip_is_the_same_each_time_and_holds_what_its_notebooks_need(tmp_path):
+    first, again = (hand_out.pack(["life"], name, tmp_path) for name in ("student", "again"))
+    assert first.read_bytes() == again.read_bytes()
+    names = zipfile.ZipFile(first).namelist()
+    assert names == sorted(names) and len(names) == len(set(names))
+    assert {"life.ipynb", "README.txt", "LICENSE", "requirements.txt", "lib/figures.py"} <= {*names}
+    assert not [name for name in names if "__pycache__" in name]
+    assert len(zipfile.ZipFile(first).read("README.txt").splitlines()) == 5
+
+
+@pytest.mark.xdist_group("chapter-fedavg")
+def test_an_instructors_notebook_runs_outside_the_checkout(tmp_path):
+    """One chapter from the zip, the cheapest; that the others have the page's cells is above."""
+    zipfile.ZipFile(hand_out.pack(["fedavg"], "instructor", tmp_path)).extractall(tmp_path / "zip")
+    notebook = nbformat.read(tmp_path / "zip" / "fedavg.ipynb", 4)
+    notebook.cells.append(nbformat.v4.new_code_cell("import lib\n\nlist(lib.__path__)"))
+    done = run_smoke(notebook, tmp_path, "fedavg from the zip", tmp_path / "zip")
+    assert str(tmp_path / "zip") in done.cells[-1].outputs[0].data["text/plain"]
+    pinned = ROOT / "tests" / "reference" / "fedavg.smoke.json"
+    assert reference.checked(done) == json.loads(pinned.read_text(encoding="utf-8"))
+
+
+@every_chapter
+def test_citations_and_links_of_a_notebook_say_where_they_lead(slug):
+    cells = hand_out.hand_out(slug, solutions=True).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert not [key for key in hand_out.BIBLIOGRAPHY if f"`{key}`" in text]
+    assert not re.findall(r"`(?:ch|ex|eq|fig)-[\w-]+`", text)
+    files = {target.partition("#")[0] for target in re.findall(r"\]\(([\w-]+\.ipynb[^)]*)\)", text)}
+    assert files <= {f"{other}.ipynb" for other in chapters.written()}
 
 
 LEFT_OVER = re.compile(
