@@ -57,7 +57,9 @@ while Path("../wait").exists():
 :name: claims
 :tags: [claims, nbval-check-output]
 
-f"area {first['area']} {text!r}"
+said = f"area {first['area']} {text!r}"
+claim = {"id": "C1", "verdict": "HOLDS" if first["area"] == size**2 else "FAILS"}
+display({"text/plain": repr(said)}, raw=True, metadata={"claims": [claim]})
 ```
 """,
     "beta": """
@@ -211,6 +213,7 @@ def test_a_run_a_no_op_and_a_changed_result(house):
     assert first.returncode == 0, first.stderr
     assert "2 of 2 chapter runs done" in first.stdout
     assert "area 100.0 'a b/c'" in first.stdout and "area 100.0 'é'" in first.stdout
+    assert "alpha: verdicts over 2 of 2 runs\nC1  HOLDS 2\n" in first.stdout
     assert (house / "ran").read_text() == "xx"
     assert not list((house / "_executed" / ".unfinished").iterdir())
     shutil.rmtree(house / ".snakemake")
@@ -378,3 +381,11 @@ def test_the_package_is_committed_and_installed():
     assert ignored.returncode == 1
     code = "import lib; assert lib.__file__"
     subprocess.run([sys.executable, "-c", code], cwd="/usr", check=True)
+
+
+def test_a_snakemake_that_does_not_start_is_reported_with_what_it_says(house):
+    edit(house / "profiles" / "laptop" / "config.yaml", "cores: all", "executor: nowhere")
+    failed = run(house, "--scale", "smoke", "--chapters", "beta")
+    assert failed.returncode == 1
+    assert "beta FAILED. Log: _executed/snakemake.log" in failed.stderr
+    assert "nowhere" in failed.stderr

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -52,6 +53,8 @@ def main() -> int:
     if wanted.show:
         for run in runs:
             show(run)
+        for slug in wanted.chapters:
+            tally(slug, [executed(*run) for run in runs if run[0] == slug])
     return 1 if failed else 0
 
 
@@ -260,11 +263,26 @@ def explain(name: str, path: Path) -> None:
     tail = (
         log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:] if log.exists() else []
     )
+    reason = reason_of(path)
+    if not tail:  # it did not come to run: Snakemake or the cluster refused, or lost it
+        log = LOG
+        tail = [] if reason else log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
     print(f"{name} FAILED. Log: {log.relative_to(ROOT)}", file=sys.stderr)
+    if reason:
+        print(f"    {reason}", file=sys.stderr)
     if path.with_suffix(".failed.ipynb").exists():
         kept = path.with_suffix(".failed.ipynb").relative_to(ROOT)
         print(f"The notebook as far as it came: {kept}", file=sys.stderr)
     print("\n".join(f"    {line}" for line in tail), file=sys.stderr)
+
+
+def reason_of(path: Path) -> str:
+    """What a cluster says of a failed job: refused, out of memory, out of time; else nothing."""
+    for error in LOG.read_text(encoding="utf-8", errors="replace").split("Error in rule")[1:]:
+        if f"output: {path.relative_to(ROOT).as_posix()}\n" in error:
+            line = error.partition("message: ")[2].partition("\n")[0]
+            return "" if line == "None" else line.partition("Detailed failure reason")[0].strip()
+    return ""
 
 
 def show(run: tuple) -> None:
@@ -276,6 +294,21 @@ def show(run: tuple) -> None:
     for cell in code_cells(nbformat.read(path, 4)):
         if "claims" in cell.metadata.get("tags", []):
             print(*(out.data["text/plain"] for out in cell.outputs if "data" in out), sep="\n")
+
+
+def tally(slug: str, paths: list[Path]) -> None:
+    """Print how many runs of a sweep gave which verdict, claim by claim."""
+    done = [path for path in paths if path.exists()]
+    verdicts: dict[str, Counter] = {}
+    for path in done if len(paths) > 1 else []:
+        outputs = [out for cell in code_cells(nbformat.read(path, 4)) for out in cell.outputs]
+        for claim in (c for out in outputs for c in out.get("metadata", {}).get("claims", [])):
+            verdicts.setdefault(claim["id"], Counter())[claim["verdict"]] += 1
+    if verdicts:
+        print(f"\n{slug}: verdicts over {len(done)} of {len(paths)} runs")
+        width = max(map(len, verdicts))
+        for name, counts in verdicts.items():
+            print(f"{name:<{width}}  {', '.join(f'{v} {n}' for v, n in counts.most_common())}")
 
 
 def clock(seconds: float) -> str:
