@@ -174,11 +174,11 @@ def test_what_is_stated_becomes_a_heading_and_a_quote(fence, kind):
     [
         ("a {term}`client` trains", "a client trains"),
         ("**{term}`Keys <key (select)>`** and", "**Keys** and"),
-        ("as {ref}`an exercise <ex-fedavg-secure>` has it", "as an exercise has it"),
-        ("see {ref}`ch-mesa`.", "see *The optimiser inside the Transformer*."),
+        ("{ref}`it <ex-fedavg-secure>` is", "it (*A secure sum*) is"),
+        ("see {ref}`ch-mesa`.", "see [The optimiser inside the Transformer](mesa.ipynb)."),
     ],
 )
-def test_words_and_references_become_plain_words(book, notebook):
+def test_words_become_plain_and_references_links(book, notebook):
     assert hand_out.plain(book) == notebook
 
 
