@@ -114,6 +114,44 @@ def run_mutated(tmp_path):
     return run
 
 
+@pytest.fixture
+def flipped(tmp_path):
+    """Call `flipped(slug, code, claims)`: those of some claims whose verdict a wrong kernel flips.
+
+    Only the cells run that these claims rest on, at smoke: once as they are, which must give the
+    pinned verdicts, and once with `code` as their first cell. For claims that rest on a few cells;
+    the group is that of `run_mutated`.
+    """
+    sys.path.append(str(ROOT / "book" / "_ext"))
+    import dataflow
+
+    def flips(slug: str, code: str, claims: set[str]) -> set[str]:
+        notebook = jupytext.read(chapters.source(slug))
+        needed, last = dataflow.rests_on(notebook, claims)
+        cells = [chapters.code_cells(notebook)[number] for number in needed]
+        show = nbformat.v4.new_code_cell(last, metadata={"tags": ["nbval-check-output"]})
+        show.metadata["name"] = "claims"
+        pinned = ROOT / "tests" / "reference" / f"{slug}.smoke.json"
+        pinned = verdicts(json.loads(pinned.read_text(encoding="utf-8"))["claims"])
+
+        def run(first: str) -> dict[str, str]:
+            notebook.cells = [nbformat.v4.new_code_cell(first), *cells, show]
+            name = f"{', '.join(sorted(claims))} of {slug}"
+            return verdicts(reference.checked(run_smoke(notebook, tmp_path, name))["claims"])
+
+        right = run("")
+        assert right == {one: pinned[one] for one in claims}, "the cells left out matter"
+        wrong = run(code)
+        return {one for one in claims if wrong[one] != right[one]}
+
+    return flips
+
+
+def verdicts(text: str) -> dict[str, str]:
+    """The claims table as text, by claim."""
+    return dict(line.split(maxsplit=1) for line in text.splitlines())
+
+
 def run_smoke(
     notebook: nbformat.NotebookNode, folder: Path, name: str, cwd: Path = ROOT / "book"
 ) -> nbformat.NotebookNode:

@@ -468,9 +468,12 @@ FLIPPED = {  # the claims that must not survive, at least
 @pytest.mark.slow
 @pytest.mark.xdist_group("chapter-fedavg")
 @pytest.mark.parametrize("name", WRONG_KERNELS)
-def test_a_wrong_kernel_flips_a_verdict(run_mutated, name):
+def test_a_wrong_kernel_flips_a_verdict(run_mutated, flipped, name):
+    must = FLIPPED[name]
+    if must == {"C8"}:  # rests on a few cells
+        assert flipped("fedavg", WRONG_KERNELS[name], must) == must
+        return
     pinned = Path(__file__).parent / "reference" / "fedavg.smoke.json"
     right = json.loads(pinned.read_text(encoding="utf-8"))["claims"].splitlines()
     wrong = run_mutated("fedavg", WRONG_KERNELS[name])["claims"].splitlines()
-    flipped = {a.split()[0] for a, b in zip(right, wrong, strict=True) if a != b}
-    assert flipped >= FLIPPED[name]
+    assert {a.split()[0] for a, b in zip(right, wrong, strict=True) if a != b} >= must

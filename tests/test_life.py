@@ -531,8 +531,11 @@ WRONG_KERNELS = {
 @pytest.mark.slow
 @pytest.mark.xdist_group("chapter-life")
 @pytest.mark.parametrize("name", WRONG_KERNELS)
-def test_a_wrong_kernel_flips_a_verdict(run_mutated, name):
+def test_a_wrong_kernel_flips_a_verdict(run_mutated, flipped, name):
     code, must = WRONG_KERNELS[name]
+    if must == {"C0"}:  # rests on a few cells
+        assert flipped("life", code, must) == must
+        return
     pinned = Path(__file__).parent / "reference" / "life.smoke.json"
     right = json.loads(pinned.read_text(encoding="utf-8"))["claims"].splitlines()
     wrong = run_mutated("life", code)["claims"].splitlines()

@@ -169,8 +169,11 @@ MUTANTS = {
 @pytest.mark.slow
 @pytest.mark.xdist_group("chapter-tradeoffs")
 @pytest.mark.parametrize("name", MUTANTS)
-def test_a_wrong_analysis_flips_a_verdict(run_mutated, name):
+def test_a_wrong_analysis_flips_a_verdict(run_mutated, flipped, name):
     code, must = MUTANTS[name]
+    if must in ({"C3"}, {"C13"}):  # rests on a few cells
+        assert flipped("tradeoffs", code, must) == must
+        return
     pinned = Path(__file__).parent / "reference" / "tradeoffs.smoke.json"
     right = json.loads(pinned.read_text(encoding="utf-8"))["claims"].splitlines()
     wrong = run_mutated("tradeoffs", code)["claims"].splitlines()
