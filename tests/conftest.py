@@ -153,13 +153,13 @@ def verdicts(text: str) -> dict[str, str]:
 
 
 def run_smoke(
-    notebook: nbformat.NotebookNode, folder: Path, name: str, cwd: Path = ROOT / "book"
+    notebook: nbformat.NotebookNode, folder: Path, name: str, cwd: Path | None = None
 ) -> nbformat.NotebookNode:
-    """The notebook, executed at smoke scale as a chapter is, in `cwd`."""
+    """The notebook, executed at smoke scale as a chapter is, in `cwd`, else in book/."""
     before, after = folder / "before.ipynb", folder / "after.ipynb"
     nbformat.write(notebook, before)
     command = [sys.executable, "-m", "papermill", before, after, "-k", "python3"]
-    command += ["-p", "scale", "smoke", "--cwd", cwd, "--no-progress-bar"]
+    command += ["-p", "scale", "smoke", "--cwd", cwd or ROOT / "book", "--no-progress-bar"]
     environment = os.environ | {
         "EXECUTABLE_PAPERS_OFFLINE": "1",
         "XLA_FLAGS": chapters.SMOKE_FLAGS,
