@@ -12,7 +12,7 @@ for program in munged slurmctld slurmd srun; do
     { echo "$program is missing: apt install slurm-wlm munge" >&2; exit 2; }
 done
 export PATH=$PATH:/usr/sbin
-home=$(mktemp -d /tmp/slurm.XXXXXX)
+home=$(mktemp -d -t slurm.XXXXXX)
 daemons=()
 
 down() {
