@@ -524,25 +524,6 @@ def test_a_stopped_training_is_taken_up_again(tiny, tmp_path, monkeypatch, capsy
     assert told["made"] == TINY._asdict() | {"seed": 0} and told["hardware"]
 
 
-@pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: b"", lambda d: b"{}\n" + d])
-def test_a_damaged_training_is_refused_and_kept(tiny, tmp_path, monkeypatch, capsys, damage):
-    right = checkpoints.write
-
-    def stop(path, head, tree):
-        right(path, head, tree)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoints, "write", stop)
-    paper_scale.main(["tiny", "--folder", str(tmp_path)])
-    path = tmp_path / "tiny.unfinished.eqx"
-    damaged = damage(path.read_bytes())
-    path.write_bytes(damaged)
-    assert paper_scale.main(["tiny", "--folder", str(tmp_path)]) == 1
-    said = capsys.readouterr().err.strip().split("\n")[-1]
-    assert said.startswith(f"error: {path} is damaged: its checksum is ")
-    assert path.read_bytes() == damaged
-
-
 def test_recipes_have_the_sizes_of_the_paper():
     """Section 4.2: BASE and LARGE have 6 and 12 layers, both width 768 and 6 heads."""
     assert set(paper_scale.RECIPES) == {

@@ -106,7 +106,7 @@ def test_a_stopped_training_goes_on(tiny, tmp_path, monkeypatch, capsys, at):
         paper_scale.fit("tiny", tmp_path, seed=1)
     monkeypatch.setattr(checkpoints, "write", right)
     again = paper_scale.fit("tiny", tmp_path)
-    jax.tree.map(np.testing.assert_array_equal, again.agents, whole.agents)
+    jax.tree.map(np.testing.assert_array_equal, again.model, whole.model)
     assert again.about["curve"] == whole.about["curve"] and len(again.about["curve"]) == 3
     assert again.about["episodes"] == whole.about["episodes"]
     assert sorted(path.name for path in tmp_path.glob("tiny*")) == ["tiny.eqx", "tiny.json"]

@@ -13,10 +13,7 @@ versions, hardware, date. Several devices share each batch; the result is the sa
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,14 +21,14 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import numpy as np
-from tqdm import tqdm
 
-from lib import checkpoints, recorded
+from lib import checkpoints
 from lib.actionbert import objectives, screens, training
 from lib.actionbert.model import View, uni_stream, views
 from lib.actionbert.objectives import Metrics, Pretrainer, objective, pretrainer
 from lib.actionbert.screens import Apps, Pairs
 from lib.actionbert.world import World, large_vocabulary, make_world, vocabulary
+from lib.checkpoints import Kept, recipe_of
 from lib.parallel import device_mesh
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -61,13 +58,6 @@ class Recipe(NamedTuple):
     rate: float = 2e-4
 
 
-class Kept(NamedTuple):
-    """A trained encoder with its heads, and what is known about its training."""
-
-    model: Pretrainer
-    about: dict[str, Any]
-
-
 class Laboratory(NamedTuple):
     """What a recipe trains on, and the pairs it is tested on."""
 
@@ -88,63 +78,38 @@ def load(name: str, folder: Path = WEIGHTS) -> Kept | None:
 
     Raises ValueError for a name that is not in RECIPES.
     """
-    recipe, path = _recipe(name), folder / f"{name}.eqx"
-    if not path.exists():
-        return None
-    model = eqx.tree_deserialise_leaves(path, _build(recipe, 0))
-    return Kept(model, json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+    return checkpoints.load(folder / f"{name}.eqx", _build(recipe_of(RECIPES, name), 0))
 
 
 def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = False) -> Kept:
     """Train an encoder by its recipe and keep it in `folder`; a stopped run goes on there.
 
-    Raises ValueError for a name that is not in RECIPES, for a model that is in `folder` already,
-    for a run that was begun with another recipe or seed, and for one whose file is damaged. None
-    of these changes a file.
+    Raises ValueError for a name that is not in RECIPES, and what `lib.checkpoints.train` raises.
     """
-    recipe = _recipe(name)
-    made = {**recipe._asdict(), "seed": seed}
-    unfinished = folder / f"{name}.unfinished.eqx"
-    if (folder / f"{name}.eqx").exists() and not unfinished.exists():
-        raise ValueError(
-            f"{folder} has {name} already: name another folder, or remove it to train it anew"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    state = training.start(_build(recipe, seed))
-    curve, seconds = [], 0.0
-    if unfinished.exists():
-        before, arrays = checkpoints.resume(unfinished, made, state[:2])
-        curve, seconds = before["curve"], before["seconds"]
-        state = training.State(*arrays, curve[-1]["step"])
+    recipe = recipe_of(RECIPES, name)
     found = laboratory(recipe, seed)
     seen, test = views(found.apps), views(found.test_apps)
     plan = training.Plan(recipe.steps, recipe.rate, recipe.batch, warm_up=recipe.steps // 20)
-    stops = [*range(state.done + BLOCK, recipe.steps, BLOCK)]
-    stops += [recipe.steps] * (state.done < recipe.steps)  # else it was stopped at the very end
-    bar = tqdm(total=recipe.steps, initial=state.done, desc=name) if progress else None
-    for stop in stops:
-        began = time.process_time()
+
+    def advance(state, stop, bar):
         state = training.train(
             state, objective(recipe.objective), seen, found.pairs, plan, until=stop,
             key=jax.random.key(seed + 1), mesh=device_mesh(training.AXIS), progress=bar,
         ).state  # fmt: skip
         told = tested(recipe.objective, state.model, test, found.test_pairs)
-        curve.append({"step": stop} | {k: round(float(x), 5) for k, x in told._asdict().items()})
-        seconds += time.process_time() - began
-        head = {"made": made, "curve": curve, "seconds": seconds}
-        checkpoints.write(unfinished, head, state[:2])
-    about = {
-        "made": made,
-        "command": f"python -m lib.actionbert.paper_scale {name} --seed {seed}",
-        "curve": curve,
-        "cpu_seconds": round(seconds),
-        **recorded.provenance(),
-    }
-    kept = folder / f"{name}.eqx"
-    kept.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    checkpoints.write(kept, None, state.model)
-    unfinished.unlink()
-    return Kept(state.model, about)
+        row = {"step": stop} | {k: round(float(x), 5) for k, x in told._asdict().items()}
+        return checkpoints.Told(state, row)
+
+    return checkpoints.train(
+        training.start(_build(recipe, seed)),
+        advance,
+        path=folder / f"{name}.eqx",
+        made=recipe._asdict() | {"seed": seed},
+        steps=recipe.steps,
+        block=BLOCK,
+        command=f"python -m lib.actionbert.paper_scale {name} --seed {seed}",
+        progress=progress,
+    )
 
 
 def laboratory(recipe: Recipe, seed: int) -> Laboratory:
@@ -175,23 +140,11 @@ def tested(name: str, model: Pretrainer, data: View, pairs: Pairs) -> Metrics:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train one encoder; 0 = done, 1 = it could not be."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lib.actionbert.paper_scale", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("name", choices=RECIPES, help="which encoder")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and data (%(default)s)")
-    parser.add_argument("--folder", type=Path, default=WEIGHTS, help="where to keep it")
-    options = parser.parse_args(arguments)
-    try:
-        kept = fit(options.name, options.folder, seed=options.seed, progress=True)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped: the same command goes on from the last test", file=sys.stderr)
-        return 1
-    print(f"{options.name}: link accuracy {kept.about['curve'][-1]['link_accuracy']:.3f}")
-    return 0
+    return checkpoints.main(fit, RECIPES, _say, arguments)
+
+
+def _say(about):
+    return f"link accuracy {about['curve'][-1]['link_accuracy']:.3f}"
 
 
 @eqx.filter_jit
@@ -207,12 +160,6 @@ def _build(recipe, seed):
         heads=recipe.heads,
     )  # fmt: skip
     return pretrainer(jax.random.fold_in(key, 1), encoder)
-
-
-def _recipe(name):
-    if name not in RECIPES:
-        raise ValueError(f"name={name!r} is not known: use one of {', '.join(RECIPES)}")
-    return RECIPES[name]
 
 
 if __name__ == "__main__":

@@ -14,21 +14,18 @@ iterations all is kept, so that a run that was stopped before the first 20 begin
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import numpy as np
-from tqdm import tqdm
 
-from lib import checkpoints, recorded
+from lib import checkpoints
+from lib.checkpoints import Kept, recipe_of
 from lib.cooperation import cleanup, dilemma, policies, shaping
 from lib.cooperation.estimators import METHODS
 from lib.parallel import device_mesh
@@ -50,13 +47,6 @@ class Recipe(NamedTuple):
     iterations: int = 3000
     seeds: int = 5
     width: int = 32
-
-
-class Kept(NamedTuple):
-    """Trained agents (seeds first) and what is known about their training."""
-
-    agents: policies.Hawk
-    about: dict[str, Any]
 
 
 def _recipes():
@@ -82,91 +72,50 @@ RECIPES = _recipes()
 
 
 def load(name: str, folder: Path = WEIGHTS) -> Kept | None:
-    """The agents that were trained by a recipe; None if nobody has trained them yet.
+    """The agents (seeds first) that were trained by a recipe; None if nobody has trained them yet.
 
     Raises ValueError for a name that is not in RECIPES.
     """
-    recipe, path = _recipe(name), folder / f"{name}.eqx"
-    if not path.exists():
-        return None
-    like = eqx.filter_eval_shape(_begin, recipe, 0).agents
-    about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    return Kept(eqx.tree_deserialise_leaves(path, like), about)
+    like = eqx.filter_eval_shape(_begin, recipe_of(RECIPES, name), 0).agents
+    return checkpoints.load(folder / f"{name}.eqx", like)
 
 
 def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = False) -> Kept:
     """Train agents by a recipe and keep them in `folder`; a stopped run goes on there.
 
-    Raises ValueError for a name that is not in RECIPES, for agents that are in `folder` already,
-    for a run that was begun with another recipe or seed, and for one whose file is damaged. None
-    of these changes a file.
+    Raises ValueError for a name that is not in RECIPES, and what `lib.checkpoints.train` raises.
     """
-    recipe = _recipe(name)
-    made = json.loads(json.dumps(_plain(recipe) | {"seed": seed}))
-    unfinished = folder / f"{name}.unfinished.eqx"
-    if (folder / f"{name}.eqx").exists() and not unfinished.exists():
-        raise ValueError(
-            f"{folder} has {name} already: name another folder, or remove it to train it anew"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    state, curve, seconds, episodes = _begin(recipe, seed), [], 0.0, {}
-    if unfinished.exists():
-        before, arrays = checkpoints.resume(unfinished, made, state[:3])
-        curve, seconds, episodes = (before[key] for key in ("curve", "seconds", "episodes"))
-        state = shaping.State(*arrays, curve[-1]["iterations"])
+    recipe = recipe_of(RECIPES, name)
     keys = _keys(recipe, seed)
     method, _ = shaping.side_by_side([recipe.method], keys)
-    bar = tqdm(total=recipe.iterations, initial=state.done, desc=name) if progress else None
-    stops = [*range(state.done + BLOCK, recipe.iterations, BLOCK)]
-    stops += [recipe.iterations] * (state.done < recipe.iterations)  # else stopped at the very end
-    for stop in stops:
-        began = time.process_time()
+
+    def advance(state, stop, bar):
         history = shaping.train(
             state, key=keys, method=method, sizes=recipe.sizes, at=[stop], game=GAMES[recipe.game],
             ppo=recipe.ppo, learning=recipe.learning, mesh=device_mesh(shaping.AXIS), progress=bar,
         )  # fmt: skip
-        state = history.state
-        curve.append({"iterations": stop} | _rewards(history))
-        seconds += time.process_time() - began
-        episodes = _by_episode(history)
-        head = {"made": made, "curve": curve, "seconds": seconds, "episodes": episodes}
-        checkpoints.write(unfinished, head, state[:3])
-    about = {
-        "made": made,
-        "command": f"python -m lib.cooperation.paper_scale {name} --seed {seed}",
-        "episodes": episodes,
-        "curve": curve,
-        "cpu_seconds": round(seconds),
-        **recorded.provenance(),
-    }
-    kept = folder / f"{name}.eqx"
-    kept.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    checkpoints.write(kept, None, state.agents)
-    unfinished.unlink()
-    return Kept(state.agents, about)
+        row = {"iterations": stop} | _rewards(history)
+        return checkpoints.Told(history.state, row, {"episodes": _by_episode(history)})
+
+    return checkpoints.train(
+        _begin(recipe, seed),
+        advance,
+        path=folder / f"{name}.eqx",
+        made=_plain(recipe) | {"seed": seed},
+        steps=recipe.iterations,
+        block=BLOCK,
+        command=f"python -m lib.cooperation.paper_scale {name} --seed {seed}",
+        progress=progress,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train the agents of one recipe; 0 = done, 1 = it could not be."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lib.cooperation.paper_scale", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("name", choices=RECIPES, help="what is played, by which gradient")
-    parser.add_argument("--seed", type=int, default=0, help="of everything (%(default)s)")
-    parser.add_argument("--folder", type=Path, default=WEIGHTS, help="where to keep the agents")
-    options = parser.parse_args(arguments)
-    try:
-        kept = fit(options.name, options.folder, seed=options.seed, progress=True)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        say = f"stopped: the same command goes on from the last {BLOCK} iterations that were done"
-        print(say, file=sys.stderr)
-        return 1
-    last = kept.about["curve"][-1]
-    print(f"{options.name}: rewards {last['learning']} with naive learners, each seed's mean")
-    return 0
+    return checkpoints.main(fit, RECIPES, _say, arguments)
+
+
+def _say(about):
+    return f"rewards {about['curve'][-1]['learning']} with naive learners, each seed's mean"
 
 
 def _rewards(history):
@@ -216,12 +165,6 @@ def _plain(recipe):
         name: value._asdict() if hasattr(value, "_asdict") else value
         for name, value in recipe._asdict().items()
     }
-
-
-def _recipe(name):
-    if name not in RECIPES:
-        raise ValueError(f"name={name!r} is not known: use one of {', '.join(RECIPES)}")
-    return RECIPES[name]
 
 
 if __name__ == "__main__":

@@ -8,25 +8,21 @@ versions, hardware, date. It takes minutes on a GPU and hours on a processor.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
-from tqdm import tqdm
 
-from lib import checkpoints, recorded
+from lib import checkpoints
+from lib.checkpoints import Kept, recipe_of
 from lib.mesa import systems, training
-from lib.mesa.models import ConstructedTransformer, Transformer, constructed, transformer
+from lib.mesa.models import constructed, transformer
 
 WEIGHTS = Path(__file__).parent / "weights"
 TESTS = 4096  # sequences of the recorded error
@@ -48,13 +44,6 @@ class Recipe(NamedTuple):
     sigma: float = 0.1  # standard deviation of the noise in each of them, at each step
 
 
-class Kept(NamedTuple):
-    """A trained model and what is known about its training."""
-
-    model: ConstructedTransformer | Transformer
-    about: dict[str, Any]
-
-
 RECIPES = {
     "LSA-6": Recipe(("linear",) * 6, True, 1e-4, 3500, 256, 0.1),
     "softmax-7": Recipe(("softmax",) * 7, False, 7e-4, 10_000, 256, 0.05, decay_steps=30_000),
@@ -68,45 +57,24 @@ def load(name: str, folder: Path = WEIGHTS) -> Kept | None:
 
     Raises ValueError for a name that is not in RECIPES.
     """
-    recipe, path = _recipe(name), folder / f"{name}.eqx"
-    if not path.exists():
-        return None
-    model = eqx.tree_deserialise_leaves(path, _build(recipe, jax.random.key(0)))
-    about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    return Kept(model, about | {"made": UNRECORDED | about["made"]})
+    recipe = recipe_of(RECIPES, name)
+    kept = checkpoints.load(folder / f"{name}.eqx", _build(recipe, jax.random.key(0)))
+    return kept and Kept(kept.model, kept.about | {"made": UNRECORDED | kept.about["made"]})
 
 
 def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = False) -> Kept:
     """Train a model by its recipe and keep it in `folder`; a stopped run goes on there.
 
-    Raises ValueError for a name that is not in RECIPES, for a model that is in `folder` already,
-    for a run that was begun with another recipe or seed, and for one whose file is damaged. None
-    of these changes a file.
+    Raises ValueError for a name that is not in RECIPES, and what `lib.checkpoints.train` raises.
     """
-    recipe = _recipe(name)
-    made = {**recipe._asdict(), "kinds": list(recipe.kinds), "seed": seed}
-    unfinished = folder / f"{name}.unfinished.eqx"
-    if (folder / f"{name}.eqx").exists() and not unfinished.exists():
-        raise ValueError(
-            f"{folder} has {name} already: name another folder, or remove it to train it anew"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
+    recipe = recipe_of(RECIPES, name)
     optimiser = training.optimiser(_rate(recipe), weight_decay=recipe.weight_decay)
     start = _build(recipe, jax.random.key(seed))
-    start = training.State(start, optimiser.init(start), 0)
-    curve, seconds = [], 0.0
-    if unfinished.exists():
-        before, arrays = checkpoints.resume(unfinished, made, (start.model, start.memory))
-        curve, seconds = before["curve"], before["seconds"]
-        start = training.State(*arrays, curve[-1][0])
     test = draw(recipe, jax.random.fold_in(jax.random.key(seed), 1), TESTS)
-    stops = [*range(start.done + BLOCK, recipe.steps, BLOCK)]
-    stops += [recipe.steps] * (start.done < recipe.steps)  # else it was stopped at the very end
-    bar = tqdm(total=recipe.steps, initial=start.done, desc=name) if progress else None
-    for stop in stops:
-        began = time.process_time()
+
+    def advance(state, stop, bar):
         history = training.train(
-            start,
+            state,
             partial(_generate, recipe=recipe, batch=recipe.batch),
             test,
             key=jax.random.key(seed + 1),
@@ -114,24 +82,19 @@ def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = Fa
             optimiser=optimiser,
             progress=bar,
         )
-        start = history.state
-        curve.append([stop, round(float(history.mse[-1]), 6)])
-        seconds += time.process_time() - began
-        head = {"made": made, "curve": curve, "seconds": seconds}
-        checkpoints.write(unfinished, head, (start.model, start.memory))
-    about = {
-        "made": made,
-        "command": f"python -m lib.mesa.paper_scale {name} --seed {seed}",
-        "mse": curve[-1][1],
-        "curve": curve,
-        "cpu_seconds": round(seconds),
-        **recorded.provenance(),
-    }
-    kept = folder / f"{name}.eqx"
-    kept.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    checkpoints.write(kept, None, start.model)
-    unfinished.unlink()
-    return Kept(start.model, about)
+        mse = round(float(history.mse[-1]), 6)
+        return checkpoints.Told(history.state, [stop, mse], {"mse": mse})
+
+    return checkpoints.train(
+        training.State(start, optimiser.init(start), 0),
+        advance,
+        path=folder / f"{name}.eqx",
+        made=recipe._asdict() | {"seed": seed},
+        steps=recipe.steps,
+        block=BLOCK,
+        command=f"python -m lib.mesa.paper_scale {name} --seed {seed}",
+        progress=progress,
+    )
 
 
 def draw(recipe: Recipe, key: PRNGKeyArray, batch: int) -> Float[np.ndarray, "batch T1 n"]:
@@ -141,21 +104,11 @@ def draw(recipe: Recipe, key: PRNGKeyArray, batch: int) -> Float[np.ndarray, "ba
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train one model; 0 = done, 1 = it could not be."""
-    parser = argparse.ArgumentParser(prog="python -m lib.mesa.paper_scale", description=__doc__)
-    parser.add_argument("name", choices=RECIPES, help="which model")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and data (%(default)s)")
-    parser.add_argument("--folder", type=Path, default=WEIGHTS, help="where to keep it")
-    options = parser.parse_args(arguments)
-    try:
-        kept = fit(options.name, options.folder, seed=options.seed, progress=True)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped: the same command goes on from the last test", file=sys.stderr)
-        return 1
-    print(f"{options.name}: mean squared error {kept.about['mse']:.4f}")
-    return 0
+    return checkpoints.main(fit, RECIPES, _say, arguments)
+
+
+def _say(about):
+    return f"mean squared error {about['mse']:.4f}"
 
 
 @partial(jax.jit, static_argnums=(1, 2))
@@ -175,12 +128,6 @@ def _rate(recipe):
     if recipe.decay_steps is None:
         return recipe.rate
     return optax.warmup_cosine_decay_schedule(0.0, recipe.rate, 1000, recipe.decay_steps, 1e-5)
-
-
-def _recipe(name):
-    if name not in RECIPES:
-        raise ValueError(f"name={name!r} is not known: use one of {', '.join(RECIPES)}")
-    return RECIPES[name]
 
 
 if __name__ == "__main__":
