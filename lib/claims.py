@@ -12,6 +12,7 @@ from lib.scale import check
 
 NOT_TESTED = "NOT TESTED AT THIS SCALE"
 VERDICTS = ("HOLDS", "PARTLY", "FAILS", NOT_TESTED)
+SIGNS = dict(zip(VERDICTS, "✓◐✗–", strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,8 +228,7 @@ def shown(test: dict) -> str:
     return text
 
 
-def badge(verdict: str) -> str:
-    """A verdict with a sign of its own, so that it does not depend on colour."""
-    sign = dict(zip(VERDICTS, "✓◐✗–", strict=True))[verdict]
-    words = f"<span aria-hidden='true'>{sign}</span> {verdict.lower()}"
+def badge(verdict: str, text: str = "") -> str:
+    """A verdict, or a `text` about it, with a sign of its own: it does not depend on colour."""
+    words = f"<span aria-hidden='true'>{SIGNS[verdict]}</span> {text or verdict.lower()}"
     return f"<span class='badge-{verdict.split()[0].lower()}'>{words}</span>"

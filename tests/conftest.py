@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -19,8 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "book" / "_run"
 # Chromium's own calls home would be mistaken for a page's
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
-sys.path[:0] = [str(RUN)]
+sys.path[:0] = [str(RUN), str(ROOT / "book" / "_ext")]
 import chapters  # noqa: E402
+import dataflow  # noqa: E402
 import reference  # noqa: E402
 
 # Most of a unit test is compilation, as in a smoke run
@@ -116,37 +118,71 @@ def run_mutated(tmp_path):
     return run
 
 
+# A module may hold a function of another by its own name: all are imported again
+ANEW = """
+import sys
+import jax
+for name in [name for name in sys.modules if name.split(".")[0] == "lib"]:
+    del sys.modules[name]
+jax.clear_caches()
+"""
+
+
 @pytest.fixture
 def flipped(tmp_path):
     """Call `flipped(slug, code, claims)`: those of some claims whose verdict a wrong kernel flips.
 
-    Only the cells run that these claims rest on, at smoke: once as they are, which must give the
-    pinned verdicts, and once with `code` as their first cell. For claims that rest on a few cells;
-    the group is that of `run_mutated`.
+    Only the cells run that these claims rest on, at smoke: first as they are, which must give the
+    pinned verdicts, and again after `code`. Where that is most of the chapter, it runs whole after
+    `code`. What came out is kept until something changes that it depends on. Such a test belongs in
+    the group of its chapter: `@pytest.mark.xdist_group("chapter-<slug>")`.
     """
-    sys.path.append(str(ROOT / "book" / "_ext"))
-    import dataflow
 
     def flips(slug: str, code: str, claims: set[str]) -> set[str]:
         notebook = jupytext.read(chapters.source(slug))
         needed, last = dataflow.rests_on(notebook, claims)
-        cells = [chapters.code_cells(notebook)[number] for number in needed]
-        show = nbformat.v4.new_code_cell(last, metadata={"tags": ["nbval-check-output"]})
-        show.metadata["name"] = "claims"
+        all_cells = chapters.code_cells(notebook)
+        cells = [all_cells[number] for number in needed]
+        wrong = nbformat.v4.new_code_cell(ANEW + code)
+        if 2 * len(needed) > len(all_cells):
+            notebook.cells.insert(0, wrong)
+        else:
+            again = [
+                nbformat.v4.new_code_cell(cell.source)
+                for cell in cells
+                if "parameters" not in cell.metadata.get("tags", [])
+            ]
+            shows = [_checked_cell(name, last) for name in ("right", "claims")]
+            notebook.cells = [*cells, shows[0], wrong, *again, shows[1]]
+        said = _kept(slug, notebook, tmp_path, f"{', '.join(sorted(claims))} of {slug}")
         pinned = ROOT / "tests" / "reference" / f"{slug}.smoke.json"
         pinned = verdicts(json.loads(pinned.read_text(encoding="utf-8"))["claims"])
-
-        def run(first: str) -> dict[str, str]:
-            notebook.cells = [nbformat.v4.new_code_cell(first), *cells, show]
-            name = f"{', '.join(sorted(claims))} of {slug}"
-            return verdicts(reference.checked(run_smoke(notebook, tmp_path, name))["claims"])
-
-        right = run("")
-        assert right == {one: pinned[one] for one in claims}, "the cells left out matter"
-        wrong = run(code)
-        return {one for one in claims if wrong[one] != right[one]}
+        if "right" in said:
+            right = {one: pinned[one] for one in claims}
+            assert verdicts(said["right"]) == right, "the cells left out matter"
+        return {one for one in claims if verdicts(said["claims"])[one] != pinned[one]}
 
     return flips
+
+
+def _checked_cell(name: str, code: str) -> nbformat.NotebookNode:
+    metadata = {"tags": ["nbval-check-output"], "name": name}
+    return nbformat.v4.new_code_cell(code, metadata=metadata)
+
+
+def _kept(slug: str, notebook: nbformat.NotebookNode, folder: Path, name: str) -> dict[str, str]:
+    """The text of each checked cell, from an earlier run of the same cells if nothing changed."""
+    sources = json.dumps([cell.source for cell in chapters.code_cells(notebook)])
+    digest = hashlib.sha256((chapters.key(slug, "smoke") + sources).encode())
+    digest.update(Path(__file__).read_bytes())
+    path = ROOT / ".cache" / "wrong_kernels" / f"{digest.hexdigest()[:32]}.json"
+    if not path.exists():
+        text = json.dumps(reference.checked(run_smoke(notebook, folder, name)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def verdicts(text: str) -> dict[str, str]:

@@ -1,37 +1,60 @@
 """A wrong kernel must change what the chapter says."""
 
-import json
-from pathlib import Path
-
 import pytest
 
-# The clicked component is said to be the next one; masked texts are seen; functions' labels are
-# permuted
-SHIFTED_LEAKING_AND_PERMUTED = """
+WRONG_KERNELS = {  # and the claims that must not survive
+    "one click in ten leads elsewhere": (
+        """
 import numpy as np
-from lib.actionbert import model, screens, tasks
-right_pairs, right_icons, right_call = screens.pair_up, tasks.icons, model.UniStream.__call__
-
+from lib.actionbert import screens
+right = screens.pair_up
+def astray(*arguments, **options):
+    found = right(*arguments, **options)
+    lost = (np.arange(len(found.clicked)) % 10 == 0) & (found.clicked >= 0)
+    return found._replace(clicked=np.where(lost, (found.clicked + 1) % 10, found.clicked))
+screens.pair_up = astray
+""",
+        {"L1"},
+    ),
+    "the clicked component is said to be the next one": (
+        """
+import numpy as np
+from lib.actionbert import screens
+right = screens.pair_up
 def shifted(*arguments, **options):
-    found = right_pairs(*arguments, **options)
+    found = right(*arguments, **options)
     return found._replace(clicked=np.where(found.clicked < 0, -1, (found.clicked + 1) % 10))
-
+screens.pair_up = shifted
+""",
+        {"L1"},
+    ),
+    "masked texts are seen": (
+        """
+from lib.actionbert import model
+right = model.UniStream.__call__
 def leaking(self, a, b=None, *, mask_a=None, mask_b=None, attention=False):
-    return right_call(self, a, b, attention=attention)
-
+    return right(self, a, b, attention=attention)
+model.UniStream.__call__ = leaking
+""",
+        {"L2"},
+    ),
+    "functions' labels are permuted": (
+        """
+from lib.actionbert import tasks
+right = tasks.icons
 def permuted(*arguments):
-    found = right_icons(*arguments)
+    found = right(*arguments)
     return found._replace(label=(found.label + 1) % 24)
-
-screens.pair_up, tasks.icons, model.UniStream.__call__ = shifted, permuted, leaking
-"""
+tasks.icons = permuted
+""",
+        {"L3"},
+    ),
+}
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("chapter-actionbert")
-def test_wrong_kernels_flip_verdicts(run_mutated):
-    pinned = Path(__file__).parent / "reference" / "actionbert.smoke.json"
-    right = json.loads(pinned.read_text(encoding="utf-8"))["claims"].splitlines()
-    wrong = run_mutated("actionbert", SHIFTED_LEAKING_AND_PERMUTED)["claims"].splitlines()
-    flipped = {a.split()[0] for a, b in zip(right, wrong, strict=True) if a != b}
-    assert flipped >= {"L1", "L2", "L3"}
+@pytest.mark.parametrize("name", WRONG_KERNELS)
+def test_a_wrong_kernel_flips_a_verdict(flipped, name):
+    code, must = WRONG_KERNELS[name]
+    assert flipped("actionbert", code, must) == must

@@ -1,8 +1,6 @@
 """Federated Select against plain NumPy, the paper's arithmetic, FedAvg, and its own identities."""
 
-import json
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -693,38 +691,33 @@ def train_on_nothing(**options):
 
 # The chapter -------------------------------------------------------------------------------------
 
-WRONG_KERNELS = {
-    "divides by those who selected a word": """
+WRONG_KERNELS = {  # and the claims that must not survive
+    "divides by those who selected a word": (
+        """
 from lib.fedselect import tags
 right = tags._denominators
 tags._denominators = lambda keys, n, normalise: right(keys, n, "count")
 """,
-    "serves slices in the wrong order, counts one weight too many, ignores how to divide": """
+        {"S1"},
+    ),
+    "serves slices in the wrong order, sizes ten per cent too large, ignores how to divide": (
+        """
 from lib import fedselect
 from lib.fedselect import primitive, submodels
 right, sized, divide = fedselect.fed_select, submodels.submodel_size, primitive.denominator
 fedselect.fed_select = lambda x, keys, *a, **k: right(x, keys[:, ::-1], *a, **k)
-submodels.submodel_size = lambda *a: sized(*a) + 1
+submodels.submodel_size = lambda *a: round(1.1 * sized(*a))
 fedselect.submodel_size = submodels.submodel_size
 primitive.denominator = lambda *a: divide(*a[:3], "cohort")
 """,
-}
-FLIPPED = {  # the claims that must not survive, at least
-    "divides by those who selected a word": {"S1"},
-    "serves slices in the wrong order, counts one weight too many, ignores how to divide": {
-        "S1",
-        "S10",
-        "B1",
-    },
+        {"S1", "S10", "B1"},
+    ),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("chapter-fedselect")
-@pytest.mark.parametrize("name", FLIPPED)
-def test_a_wrong_kernel_flips_a_verdict(run_mutated, name):
-    pinned = Path(__file__).parent / "reference" / "fedselect.smoke.json"
-    right = json.loads(pinned.read_text(encoding="utf-8"))["claims"].splitlines()
-    wrong = run_mutated("fedselect", WRONG_KERNELS[name])["claims"].splitlines()
-    flipped = {a.split()[0] for a, b in zip(right, wrong, strict=True) if a != b}
-    assert flipped >= FLIPPED[name]
+@pytest.mark.parametrize("name", WRONG_KERNELS)
+def test_a_wrong_kernel_flips_a_verdict(flipped, name):
+    code, must = WRONG_KERNELS[name]
+    assert flipped("fedselect", code, must) == must

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -515,7 +513,12 @@ def test_pairs_are_those_of_the_reference_program(pairing):
         assert (np.asarray(soup.steps)[:pairs] > 0).all() and not soup.steps[pairs:].any()
 
 
-WRONG_KERNELS = {
+WRONG_KERNELS = {  # and the claims that must not survive
+    "mutations ten per cent too frequent": (
+        "from lib.life import splitmix\nright = splitmix.mutations\n"
+        "splitmix.mutations = lambda *a: right(*a[:3], a[3] * 11 // 10)",
+        {"C0"},
+    ),
     "cycles are detected though bytes have changed": (
         "from lib.life import bff\nbff._forget = lambda seen, changed: seen",
         {"C0"},
@@ -531,12 +534,6 @@ WRONG_KERNELS = {
 @pytest.mark.slow
 @pytest.mark.xdist_group("chapter-life")
 @pytest.mark.parametrize("name", WRONG_KERNELS)
-def test_a_wrong_kernel_flips_a_verdict(run_mutated, flipped, name):
+def test_a_wrong_kernel_flips_a_verdict(flipped, name):
     code, must = WRONG_KERNELS[name]
-    if must == {"C0"}:  # rests on a few cells
-        assert flipped("life", code, must) == must
-        return
-    pinned = Path(__file__).parent / "reference" / "life.smoke.json"
-    right = json.loads(pinned.read_text(encoding="utf-8"))["claims"].splitlines()
-    wrong = run_mutated("life", code)["claims"].splitlines()
-    assert {a.split()[0] for a, b in zip(right, wrong, strict=True) if a != b} >= must
+    assert flipped("life", code, must) == must

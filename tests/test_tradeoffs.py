@@ -134,7 +134,14 @@ def test_impossible_trials_are_named(fields, says):
         Trial(**dict(experiment="pain", scale="quantitative", level=3) | fields)
 
 
-MUTANTS = {
+WRONG_ANALYSES = {  # and the claims that must not survive
+    "switches at a level ten per cent too high": (
+        "from lib import tradeoffs\n"
+        "from lib.tradeoffs import logistic\n"
+        "right = logistic.switch_point\n"
+        "tradeoffs.switch_point = logistic.switch_point = lambda fit: 1.1 * right(fit)\n",
+        {"C1", "C2"},
+    ),
     # a ridge on the slope: switch points and slopes shrink, the curves are no longer the paper's
     "penalised": (
         "from lib.tradeoffs import logistic\n"
@@ -168,16 +175,10 @@ MUTANTS = {
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("chapter-tradeoffs")
-@pytest.mark.parametrize("name", MUTANTS)
-def test_a_wrong_analysis_flips_a_verdict(run_mutated, flipped, name):
-    code, must = MUTANTS[name]
-    if must in ({"C3"}, {"C13"}):  # rests on a few cells
-        assert flipped("tradeoffs", code, must) == must
-        return
-    pinned = Path(__file__).parent / "reference" / "tradeoffs.smoke.json"
-    right = json.loads(pinned.read_text(encoding="utf-8"))["claims"].splitlines()
-    wrong = run_mutated("tradeoffs", code)["claims"].splitlines()
-    assert {a.split()[0] for a, b in zip(right, wrong, strict=True) if a != b} >= must
+@pytest.mark.parametrize("name", WRONG_ANALYSES)
+def test_a_wrong_analysis_flips_a_verdict(flipped, name):
+    code, must = WRONG_ANALYSES[name]
+    assert flipped("tradeoffs", code, must) == must
 
 
 ALONE = """

@@ -22,10 +22,16 @@ class Piece(NamedTuple):
 
     section: str  # the heading above
     stores: set[str]  # names that it assigns or imports
+    maybe: set[str]  # names that it assigns if a loop or a branch comes to it
     changes: set[str]  # names whose objects it changes: x[0] = 1, x.append(1)
     loads: set[str]
     later: set[str]  # names that a function it defines will load
     claims: dict[str, set[str]]  # of each claim made here, the names in its call
+
+    @property
+    def touches(self) -> set[str]:
+        """Names that are not the same after it."""
+        return self.stores | self.maybe | self.changes
 
 
 def origins(notebook: dict) -> dict[str, str]:
@@ -66,13 +72,14 @@ def rests_on(notebook: dict, claims: set[str]) -> tuple[list[int], str]:
         raise ValueError(f"no cell says Claim(id, ...) of {', '.join(missing)}")
     made = ", ".join(calls[one] for one in sorted(claims))
     last = f'Claims({made}, slug="some", scale=scale, seed=seed)'
-    pieces = [[_piece(node, "") for node in ast.parse(text).body] for text in [*cells, last]]
+    statements = [ast.parse(text).body for text in [*cells, last]]
+    modules = _imported(one for cell in statements for one in cell)
+    pieces = [[_piece(node, "", modules) for node in cell] for cell in statements]
     needed, always = {len(cells)}, set()
     while True:  # a function may use what is assigned below it, so that one pass is not enough
         wanted, before = set(), len(needed)
         for i in range(len(cells), -1, -1):
-            touched = {name for p in pieces[i] for name in p.stores | p.changes}
-            if i in needed or touched & (wanted | always):
+            if i in needed or any(p.touches & (wanted | always) for p in pieces[i]):
                 needed.add(i)
                 for p in reversed(pieces[i]):
                     wanted = (wanted - p.stores) | p.loads | p.changes
@@ -86,7 +93,7 @@ def _origin(code, names, used):
     for _ in range(DEPTH):
         further = set()
         for name in sorted(names - seen):
-            where = [s for s in code if name in s.stores | s.changes]
+            where = [s for s in code if name in s.touches]
             if where and where[-1].section == home:
                 further |= where[-1].loads | where[-1].later
             elif where and where[-1].section:
@@ -116,25 +123,31 @@ def _code(notebook):
             yield text, section
 
 
-def _piece(statement, section):
+def _imported(statements):
+    """Names that import statements bind: a call of what is in a module does not change it."""
+    imports = [one for one in statements if isinstance(one, ast.Import | ast.ImportFrom)]
+    return {(a.asname or a.name).split(".")[0] for one in imports for a in one.names}
+
+
+def _piece(statement, section, modules=frozenset()):
     nodes = list(ast.walk(statement))
     defines = isinstance(statement, ast.FunctionDef | ast.ClassDef)
     sure = isinstance(statement, ast.Assign | ast.AnnAssign | ast.Import | ast.ImportFrom)
-    stores, loads, inside = _names(statement)
+    (stores, loads, inside), maybe = _names(statement), set()
     changed = [
         n
         for n in nodes
         if isinstance(n, ast.Subscript | ast.Attribute) and isinstance(n.ctx, ast.Store)
     ]
-    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-        changed.append(statement.value.func)  # x.append(1)
     changes = {root for n in changed if (root := _root(n))}
-    if not (sure or defines):  # a loop or a branch may not come to it
-        changes, stores = changes | stores, set()
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        changes |= {_root(statement.value.func)} - {None} - modules  # x.append(1)
+    if not (sure or defines):
+        maybe, stores = stores, set()
     claims = {call.args[0].value: _exposed(ast.Expr(call)) for call in _claim_calls(statement)}
     if defines:
-        return Piece(section, stores, changes, loads, inside, claims)
-    return Piece(section, stores, changes, _exposed(statement), set(), claims)
+        return Piece(section, stores, maybe, changes, loads, inside, claims)
+    return Piece(section, stores, maybe, changes, _exposed(statement), set(), claims)
 
 
 def _exposed(statement):

@@ -1,4 +1,4 @@
-"""What pages show of the runs behind them: scoreboard, cards, provenance, times, benchmarks.
+"""What pages show of the runs behind them: scoreboard, cards, provenance, costs, benchmarks.
 
 Everything is read when a page is read, from the executed notebooks that _build/book.json names, so
 that no page can show a verdict that no run has given.
@@ -18,11 +18,9 @@ from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 from dataflow import origins
-from lib.claims import interval, shown
+from lib.claims import NOT_TESTED, SIGNS, VERDICTS, badge, interval, shown
+from lib.scale import SCALES
 
-VERDICTS = ("HOLDS", "PARTLY", "FAILS", "NOT TESTED AT THIS SCALE")
-SCALES = ("smoke", "laptop", "paper")
-SIGNS = dict(zip(VERDICTS, "✓◐✗–", strict=True))
 WORDS = dict(zip(VERDICTS, ("hold", "partly", "fail", "not tested"), strict=True))
 BEYOND = "beyond the paper"  # where a claim stands that is ours
 NOT_RUN = "Nothing has been run yet: <code>make book</code> runs the chapters and fills this in."
@@ -83,17 +81,10 @@ def count(claims: list[dict]) -> dict[str, int]:
 def sentence(claims: list[dict]) -> str:
     """ "7 of 9 tested claims hold" """
     counts = count(claims)
-    tested = len(claims) - counts["NOT TESTED AT THIS SCALE"]
+    tested = len(claims) - counts[NOT_TESTED]
     if not tested:
         return "No claim is tested at this scale"
     return f"{counts['HOLDS']} of {tested} tested claims hold"
-
-
-def badge(verdict: str, text: str) -> str:
-    kind = verdict.split()[0].lower()
-    return (
-        f"<span class='badge-{kind}'><span aria-hidden='true'>{SIGNS[verdict]}</span> {text}</span>"
-    )
 
 
 def table(name: str, head: list[str], rows: list[list[str]], kind: str = "results") -> str:
@@ -156,8 +147,8 @@ class Scoreboard(BookDirective):
             [
                 f"<a href='{self.href(slug)}#claim-{slug}-{c['id'].lower()}'>{c['id']}</a>",
                 html.escape(c["sentence"]),
-                badge(c["verdict"], c["verdict"].lower()),
-                badge(past[c["id"]]["verdict"], past[c["id"]]["verdict"].lower())
+                badge(c["verdict"]),
+                badge(past[c["id"]]["verdict"])
                 + f" <span class='where'>({past[c['id']]['scale']} scale)</span>"
                 if c["id"] in past
                 else "<span class='where'>none yet</span>",
@@ -212,7 +203,7 @@ class Outcomes(BookDirective):
             link = f"{self.href(slug)}#claim-{slug}-{claim['id'].lower()}"
             items.append(
                 f"<li><a href='{link}'>{claim['id']}</a> {html.escape(claim['sentence'])} "
-                f"{badge(claim['verdict'], claim['verdict'].lower())}"
+                f"{badge(claim['verdict'])}"
                 f"<br><span class='where'>{'; '.join(told)}</span></li>"
             )
         return items
@@ -364,6 +355,36 @@ class BuildStatus(BookDirective):
         )
 
 
+class ChapterCosts(BookDirective):
+    """{chapter-costs}: what a run of each chapter cost last at each scale, from recorded times."""
+
+    def run(self) -> list[nodes.Node]:
+        times = self.recorded("times")
+        head = ["Chapter", "Scale", "CPU", "Wall", "Memory", "Date", "Commit", "Hardware"]
+        rows = [
+            [
+                f"<a href='{self.href(entry['slug'])}'>{entry['slug']}</a>",
+                scale,
+                f"{facts['cpu_seconds']:,.0f} CPU-s",
+                clock(facts["wall_seconds"]),
+                f"{facts['memory_megabytes']:,} MB",
+                facts["date"][:10],
+                facts["commit"],
+                html.escape(facts["hardware"]),
+            ]
+            for entry in self.catalogue()
+            for scale in SCALES
+            if (facts := times.get(entry["slug"], {}).get(scale))
+        ]
+        sums = [
+            f"{scale} {sum(of[scale]['cpu_seconds'] for of in times.values() if scale in of):,.0f}"
+            for scale in SCALES
+            if any(scale in of for of in times.values())
+        ]
+        told = f"<p>All chapters together, in CPU-seconds: {', '.join(sums)}.</p>" if sums else ""
+        return self.show(table("What each chapter costs", head, rows) + told)
+
+
 class Benchmarks(BookDirective):
     """{benchmarks} slug: what `make bench` measured last for a chapter, as ratios."""
 
@@ -418,5 +439,6 @@ def setup(app):
     app.add_directive("paper-card", PaperCard)
     app.add_directive("provenance", Provenance)
     app.add_directive("build-status", BuildStatus)
+    app.add_directive("chapter-costs", ChapterCosts)
     app.add_directive("benchmarks", Benchmarks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
