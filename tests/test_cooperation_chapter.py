@@ -12,7 +12,7 @@ def undivided(rewards, method, *, steps):
     return weights(rewards, method._replace(normalise_current=np.asarray(False)), steps=steps)
 estimators.weights = undivided
 """,
-        {"C1", "C2", "C4", "C5"},
+        {"C1", "C4", "C5"},
     ),
     "sums that go on over the end of an inner episode": (
         """

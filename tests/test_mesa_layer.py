@@ -278,11 +278,19 @@ layer.implicit.defvjp(layer._forward, wrong)
 """,
         {"B2"},
     ),
-    "steps ten per cent too long": (
+    "answers ten per cent too large": (
+        """
+from lib.mesa import layer
+right = layer.mesa
+layer.mesa = lambda *a, **k: 1.1 * right(*a, **k)
+""",
+        {"B2"},
+    ),
+    "steps of half as much again": (
         """
 from lib.mesa import baselines
 step = baselines.gradient_step
-baselines.gradient_step = lambda s, eta: step(s, 1.1 * eta)
+baselines.gradient_step = lambda s, eta: step(s, 1.5 * eta)
 """,
         {"C3"},
     ),
