@@ -16,6 +16,7 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 # Threads of XLA in a process. Two processes with one thread each do nearly twice what one with two does.
 export NPROC ?= 1
 
+.DEFAULT_GOAL := help
 .PHONY: book test chapter sweep render bench lab student instructor record times reference lock lint format clean help
 
 book: .venv/.done ## run every chapter (SCALE=smoke|laptop|paper) and render _build/html/index.html

@@ -39,11 +39,11 @@ rule chapter:
         "{run}.log",
     benchmark:
         "{run}.tsv"
-    threads: 2
+    threads: config.get("threads", 2)
     # Memory and time are the profile's to say: what stands here would overrule it.
     resources:
         gpu=lambda w: int(RUNS[w.run][1] == "paper"),
     shell:
-        "LOKY_MAX_CPU_COUNT={threads} python book/_run/execute.py {params.run} {params.extra:q} > {log:q} 2>&1"
+        "LOKY_MAX_CPU_COUNT=2 python book/_run/execute.py {params.run} {params.extra:q} > {log:q} 2>&1"
         # beside a storage provider, a job hands its results over elsewhere
         " && (cmp -s {wildcards.run:q}.ipynb {output:q} || cp {wildcards.run:q}.ipynb {output:q})"

@@ -20,9 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "book" / "_run"
 # Chromium's own calls home would be mistaken for a page's
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
-sys.path[:0] = [str(RUN), str(ROOT / "book" / "_ext")]
+sys.path[:0] = [str(RUN)]
 import chapters  # noqa: E402
-import dataflow  # noqa: E402
 import reference  # noqa: E402
 
 # Most of a unit test is compilation, as in a smoke run
@@ -144,6 +143,9 @@ def flipped(tmp_path):
     `code`. What came out is kept until something changes that it depends on. Such a test belongs in
     the group of its chapter: `@pytest.mark.xdist_group("chapter-<slug>")`.
     """
+
+    sys.path.append(str(ROOT / "book" / "_ext"))
+    import dataflow
 
     def flips(slug: str, code: str, claims: set[str]) -> set[str]:
         notebook = jupytext.read(chapters.source(slug))

@@ -131,6 +131,13 @@ def test_an_instructors_notebook_runs_outside_the_checkout(tmp_path):
     assert reference.checked(done) == json.loads(pinned.read_text(encoding="utf-8"))
 
 
+def test_the_skeleton_of_a_chapter_runs(tmp_path):
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    skeleton = re.search(r"^````markdown\n(.*?)^````$", text, re.MULTILINE | re.DOTALL).group(1)
+    done = run_smoke(jupytext.reads(skeleton, fmt="md:myst"), tmp_path, "the skeleton")
+    assert reference.checked(done) == {"claims": "C1  HOLDS"}
+
+
 @every_chapter
 def test_citations_and_links_of_a_notebook_say_where_they_lead(slug):
     cells = hand_out.hand_out(slug, solutions=True).cells

@@ -59,6 +59,7 @@ while Path("../wait").exists():
 
 said = f"area {first['area']} {text!r}"
 claim = {"id": "C1", "verdict": "HOLDS" if first["area"] == size**2 else "FAILS"}
+claim |= {"sentence": said, "tests": []}
 display({"text/plain": repr(said)}, raw=True, metadata={"claims": [claim]})
 ```
 """,

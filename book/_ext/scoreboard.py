@@ -355,6 +355,66 @@ class BuildStatus(BookDirective):
         )
 
 
+class Waiting(BookDirective):
+    """{waiting}: what this build does not measure, by claim, and what the runs that do would cost.
+
+    Rows of claims that a recorded run has measured are left out.
+    """
+
+    def run(self) -> list[nodes.Node]:
+        book = self.book()
+        if not book["runs"]:
+            return self.show(f"<p class='not-run'>{NOT_RUN}</p>")
+        costs = self.recorded("waiting")
+        parts = [f"<p class='verdict-line'>Seen from the run at scale {book['scale']}.</p>"]
+        for entry in self.catalogue():
+            slug = entry["slug"]
+            items = self.items(slug, claims_of(book["runs"].get(slug, {"cells": []})))
+            rows = [self.cost(row) for row in costs.get("rows", []) if row["slug"] == slug]
+            if items or rows:
+                link = f"<a href='{self.href(slug)}'>{html.escape(entry['title'])}</a>"
+                parts.append(f"<p class='board-title'>{link}</p><ul>{''.join(items)}</ul>")
+            if rows:
+                head = ["Run", "Command", "Work", "One takes here", "All of it"]
+                parts.append(table(f"What waits in {slug}, and its cost", head, rows))
+        if costs:
+            facts = f"{costs['date'][:10]}, commit {costs['commit']}, {costs['hardware']}"
+            parts.append(f"<p class='provenance'>{html.escape(facts)}</p>")
+        return self.show("".join(parts))
+
+    def items(self, slug: str, claims: list[dict]) -> list[str]:
+        past = {c["id"]: c for c in self.recorded(slug).get("claims", [])}
+        found = []
+        for claim in claims:
+            known = {
+                t["statistic"]
+                for t in past.get(claim["id"], {}).get("tests", [])
+                if t["holds"] is not None
+            }
+            waits = [
+                html.escape(t["statistic"])
+                for t in claim["tests"]
+                if t["holds"] is None and t["statistic"] not in known
+            ]
+            if waits:
+                link = f"{self.href(slug)}#claim-{slug}-{claim['id'].lower()}"
+                found.append(
+                    f"<li><a href='{link}'>{claim['id']}</a> {html.escape(claim['sentence'])} "
+                    f"<span class='where'>{'; '.join(waits)}</span></li>"
+                )
+        return found
+
+    def cost(self, row: dict) -> list[str]:
+        hours = row["count"] * row["seconds"] / 3600
+        return [
+            html.escape(row["run"]),
+            f"<code>{html.escape(row['command'])}</code>",
+            f"{amount(row['count'])} {html.escape(row['unit'])}",
+            f"{amount(row['seconds'])} CPU-s",
+            f"{amount(hours)} CPU-hours",
+        ]
+
+
 class ChapterCosts(BookDirective):
     """{chapter-costs}: what a run of each chapter cost last at each scale, from recorded times."""
 
@@ -439,6 +499,7 @@ def setup(app):
     app.add_directive("paper-card", PaperCard)
     app.add_directive("provenance", Provenance)
     app.add_directive("build-status", BuildStatus)
+    app.add_directive("waiting", Waiting)
     app.add_directive("chapter-costs", ChapterCosts)
     app.add_directive("benchmarks", Benchmarks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import joblib
 import nbformat
 
 from chapters import (
@@ -178,7 +179,9 @@ def snakemake(profile: str, todo: dict[str, tuple]) -> list[str]:
             executed(*run).with_suffix(old).unlink(missing_ok=True)
     settings = LOG.parent / ".unfinished" / f"runs-{os.getpid()}.json"  # two makes at once: two
     settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps({"runs": list(todo.values())}))
+    # On two or three cores two chapters go at once: alone, one would leave a core idle at times
+    threads = 1 if profile == "laptop" and joblib.cpu_count() < 4 else 2
+    settings.write_text(json.dumps({"runs": list(todo.values()), "threads": threads}))
     command = [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}"]
     command += ["--configfile", settings.relative_to(ROOT).as_posix()]
     start = time.monotonic()
@@ -286,14 +289,31 @@ def reason_of(path: Path) -> str:
 
 
 def show(run: tuple) -> None:
-    """Print the checked cells of a run, and where its notebook lies."""
+    """Print the claims of a run with their numbers, and where its notebook lies."""
     path = executed(*run)
     if not path.exists():
         return
     print(f"\n{run_name(run)} ({run[1]}): {path.relative_to(ROOT)}")
     for cell in code_cells(nbformat.read(path, 4)):
         if "claims" in cell.metadata.get("tags", []):
-            print(*(out.data["text/plain"] for out in cell.outputs if "data" in out), sep="\n")
+            for output in (output for output in cell.outputs if "data" in output):
+                claims = output.get("metadata", {}).get("claims")
+                print(told(claims) if claims else output.data["text/plain"])
+
+
+def told(claims: list[dict]) -> str:
+    """A line for each claim, and one below it for each of its numbers."""
+    lines, width = [], max(len(claim["id"]) for claim in claims)
+    for claim in claims:
+        lines.append(f"{claim['id']:<{width}}  {claim['verdict']}  {claim['sentence']}")
+        for test in (t for t in claim["tests"] if t["ours"] is not None):
+            low, high = (None if x is None else f"{x:.4g}" for x in (test["low"], test["high"]))
+            accepted = f"{low} to {high}" if low and high else f"≥ {low}" if low else f"≤ {high}"
+            paper = f", paper {test['paper']}" if test["paper"] else ""
+            sign = "✓" if test["holds"] else "✗"
+            number = f"{test['ours']:.4g} (accepted {accepted}{paper})"
+            lines.append(f"{'':<{width}}  {sign} {test['statistic']}: {number}")
+    return "\n".join(lines)
 
 
 def tally(slug: str, paths: list[Path]) -> None:
