@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -129,6 +130,16 @@ def test_an_instructors_notebook_runs_outside_the_checkout(tmp_path):
     assert str(tmp_path / "zip") in done.cells[-1].outputs[0].data["text/plain"]
     pinned = ROOT / "tests" / "reference" / "fedavg.smoke.json"
     assert reference.checked(done) == json.loads(pinned.read_text(encoding="utf-8"))
+
+
+def test_the_wheel_has_all_of_lib(tmp_path):
+    """Weights and tables too, so that a notebook runs where `pip install .` was all."""
+    command = [sys.executable, "-m", "uv", "build", "-q", "--wheel", "-o", tmp_path, ROOT]
+    subprocess.run(command, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    tracked = subprocess.run(["git", "ls-files", "lib"], cwd=ROOT, capture_output=True, text=True)
+    assert set(tracked.stdout.splitlines()) <= set(zipfile.ZipFile(wheel).namelist())
+    assert any(name.endswith(".eqx") for name in tracked.stdout.splitlines())
 
 
 def test_the_skeleton_of_a_chapter_runs(tmp_path):
