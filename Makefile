@@ -74,6 +74,7 @@ format: .venv/.done ## put modules and chapter cells in order
 
 clean: ## remove everything that make has made, but for .venv and the compilation cache
 	rm -rf _build _executed .snakemake
+	@if [ -d .cache ]; then find .cache -mindepth 1 -maxdepth 1 ! -name jax -exec rm -rf {} +; fi
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'

