@@ -238,7 +238,7 @@ class ChapterCards(BookDirective):
         state = "<span class='where'>not yet written</span>"
         if slug in book["runs"]:
             facts = facts_of(book["runs"][slug])
-            times = self.recorded("times").get(slug, {}) | {facts["scale"]: facts}
+            times = {facts["scale"]: facts} | self.recorded("times").get(slug, {})
             lasts = [f"{s} {clock(times[s]['wall_seconds'])}" for s in SCALES if s in times]
             state = f"{sentence(claims_of(book['runs'][slug]))}<br>{', '.join(lasts)}"
             state = f"<span class='where'>{state}</span>"
@@ -271,7 +271,7 @@ class PaperCard(BookDirective):
         )
         if run:
             facts = facts_of(run)
-            times = times | {facts["scale"]: facts}
+            times = {facts["scale"]: facts} | times  # recorded: alone on its machine
         lasted = [
             f"{scale}: {clock(times[scale]['wall_seconds'])} "
             f"<span class='where'>({times[scale]['cpu_seconds']:.0f} CPU-s)</span>"
