@@ -18,7 +18,7 @@ from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 from dataflow import origins
-from lib.claims import NOT_TESTED, SIGNS, VERDICTS, badge, interval, shown
+from lib.claims import NOT_TESTED, SIGNS, VERDICTS, badge, interval, number, shown
 from lib.scale import SCALES
 
 WORDS = dict(zip(VERDICTS, ("hold", "partly", "fail", "not tested"), strict=True))
@@ -78,10 +78,12 @@ def count(claims: list[dict]) -> dict[str, int]:
     return {v: sum(c["verdict"] == v for c in claims) for v in VERDICTS}
 
 
-def sentence(claims: list[dict]) -> str:
-    """ "7 of 9 tested claims hold" """
+def sentence(claims: list[dict], short: bool = False) -> str:
+    """ "7 of 9 tested claims hold", or in short "7 of 9" """
     counts = count(claims)
     tested = len(claims) - counts[NOT_TESTED]
+    if short:
+        return f"{counts['HOLDS']} of {tested}"
     if not tested:
         return "No claim is tested at this scale"
     return f"{counts['HOLDS']} of {tested} tested claims hold"
@@ -118,12 +120,20 @@ class Scoreboard(BookDirective):
         if "summary" in self.options:
             everything = [claim for claims in live.values() for claim in claims]
             chapters = f"{len(live)} chapter" + "s" * (len(live) > 1)
-            text = f"<strong>{sentence(everything)}</strong> in {chapters}, scale {book['scale']}."
+            of_papers = [c for c in everything if c["where"] != BEYOND]
+            ours = [c for c in everything if c["where"] == BEYOND]
+            text = (
+                f"<strong>{sentence(of_papers)}</strong> of the papers', in {chapters}; of those "
+                f"that are our own, {sentence(ours, short=True)}."
+            )
             rows = "".join(self.squares(slug, claims) for slug, claims in live.items())
             key = " ".join(badge(v, WORDS[v]) for v in VERDICTS)
             return self.show(
                 f"<p class='verdict-line'>{text}</p><div class='squares'>{rows}</div>"
-                f"<p class='where'>A square is a claim: {key}</p>"
+                f"<p class='where'>A square is a claim: {key}. A claim has one number or several; "
+                "<em>partly</em> means that some lie where they should. This is one run, "
+                f"at scale {book['scale']}, mostly of one seed; "
+                "where a chapter has a recorded run of several, its verdicts stand beside.</p>"
             )
         return [node for slug, claims in live.items() for node in self.chapter(slug, claims, book)]
 
@@ -151,11 +161,11 @@ class Scoreboard(BookDirective):
                 badge(past[c["id"]]["verdict"])
                 + f" <span class='where'>({past[c['id']]['scale']} scale)</span>"
                 if c["id"] in past
-                else "<span class='where'>none yet</span>",
+                else "",
             ]
             for c in claims
         ]
-        head = ["Claim", "What the paper says", f"This build ({book['scale']})", "Recorded run"]
+        head = ["Claim", "What is claimed", f"This build ({book['scale']})", "Recorded run"]
         title = (
             f"<p class='board-title'><a href='{self.href(slug)}'>{entry['title']}</a> {counts}</p>"
         )
@@ -188,6 +198,7 @@ class Outcomes(BookDirective):
 
     def items(self, slug: str, run: dict, found: bool) -> list[str]:
         sections, items = origins(run), []
+        past = {c["id"]: c["verdict"] for c in self.recorded(slug).get("claims", [])}
         wanted = ("HOLDS", "PARTLY") if found else ("PARTLY", "FAILS")
         for claim in claims_of(run):
             if (claim["where"] == BEYOND) != found or claim["verdict"] not in wanted:
@@ -201,9 +212,11 @@ class Outcomes(BookDirective):
                 anchor = f"{self.href(slug)}#{nodes.make_id(section)}"
                 told.append(f"computed in <a href='{anchor}'>{section}</a>")
             link = f"{self.href(slug)}#claim-{slug}-{claim['id'].lower()}"
+            before = past.get(claim["id"], claim["verdict"])
+            other = f" recorded run: {badge(before)}" if before != claim["verdict"] else ""
             items.append(
                 f"<li><a href='{link}'>{claim['id']}</a> {html.escape(claim['sentence'])} "
-                f"{badge(claim['verdict'])}"
+                f"{badge(claim['verdict'])}{other}"
                 f"<br><span class='where'>{'; '.join(told)}</span></li>"
             )
         return items
@@ -213,7 +226,11 @@ def test_line(test: dict) -> str:
     """ "accuracy .91 (accepted ≥ .9, paper .93)" """
     accepted = f"accepted {interval(test['low'], test['high'])}"
     paper = f", paper {html.escape(test['paper'])}" if test["paper"] else ""
-    return f"{html.escape(test['statistic'])} {shown(test)} ({accepted}{paper})"
+    spread = ""
+    if test.get("spread"):
+        spread = ", seeds {} to {}".format(*map(number, test["spread"]))
+    ours = shown(test | {"spread": None})
+    return f"{html.escape(test['statistic'])}: {ours} ({accepted}{paper}{spread})"
 
 
 class ChapterCards(BookDirective):
@@ -302,7 +319,11 @@ class Provenance(BookDirective):
         slug = self.arguments[0]
         run, past = self.book()["runs"].get(slug), self.recorded(slug)
         lines = [("This page", facts_of(run))] if run else []
-        lines += [(f"Recorded: {c['id']}", c["provenance"]) for c in past.get("claims", [])]
+        grouped: dict[str, list] = {}
+        for claim in past.get("claims", []):
+            key = json.dumps(claim["provenance"], sort_keys=True)
+            grouped.setdefault(key, [claim["provenance"]]).append(claim["id"])
+        lines += [(f"Recorded: {', '.join(ids)}", facts) for facts, *ids in grouped.values()]
         lines += [
             (f"Recorded series: {n}", s["provenance"]) for n, s in past.get("runs", {}).items()
         ]
@@ -441,7 +462,7 @@ class ChapterCosts(BookDirective):
             for scale in SCALES
             if any(scale in of for of in times.values())
         ]
-        told = f"<p>All chapters together, in CPU-seconds: {', '.join(sums)}.</p>" if sums else ""
+        told = f"<p>These together, in CPU-seconds: {', '.join(sums)}.</p>" if sums else ""
         return self.show(table("What each chapter costs", head, rows) + told)
 
 
