@@ -98,6 +98,8 @@ def test_students_get_no_solutions_and_instructors_all(slug):
         assert all(line in told for line in lines)
     exercises = text.count("{exercise-start}")
     assert student.count(hand_out.ANSWER) == exercises >= len(solutions)
+    assert student.count(hand_out.CODE) == exercises
+    assert f"**Exercise {exercises}. " in student
     as_smoke = [cell.source.replace('"laptop"  #', '"smoke"  #') for cell in code(slug)]
     ran = [
         cell.source.replace('"laptop"  #', '"smoke"  #') for cell in chapters.code_cells(instructor)
@@ -147,6 +149,12 @@ def test_the_skeleton_of_a_chapter_runs(tmp_path):
     skeleton = re.search(r"^````markdown\n(.*?)^````$", text, re.MULTILINE | re.DOTALL).group(1)
     done = run_smoke(jupytext.reads(skeleton, fmt="md:myst"), tmp_path, "the skeleton")
     assert reference.checked(done) == {"claims": "C1  HOLDS"}
+
+
+def test_numbers_come_from_todays_run_or_are_named():
+    text = "one {glue:text}`a:.1f`, {glue}`b` and {glue:text}`c:.2f`, {glue:text}`d:,.0f`"
+    known = {"a": "0.25", "b": "'two'", "d": "nan"}
+    assert hand_out.filled(text, known) == "one 0.2, two and *(computed: c)*, –"
 
 
 @every_chapter

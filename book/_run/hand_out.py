@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import functools
+import itertools
+import json
 import re
 import tomllib
 import zipfile
@@ -14,24 +17,28 @@ import nbformat
 from pybtex.database import parse_file
 from pybtex.richtext import Text
 
-from chapters import ROOT, catalogue, source, written
+from chapters import ROOT, catalogue, current, executed, source, written
 
 FIRST = """\
 **The paper**: [{paper}](https://arxiv.org/abs/{arxiv}), by {authors}.
 
 Set up once, in the folder of this notebook, with Python 3.11 or newer: \
 `python -m pip install -r requirements.txt`; then `jupyter lab`. (In a checkout of the book its \
-own `.venv` will do.) The notebook runs at scale `smoke`; the numbers of the book's page are those \
-of scale `laptop`. Where the text says *(computed: name)*, the page has a number that a cell keeps \
-under this name with `glue`."""
+own `.venv` will do.) The notebook runs at scale `smoke`, in one to three minutes, to show how \
+things work; the text and its numbers are those of the book's page, which ran at scale `laptop`. \
+So a table or a figure here may show less, or at times the contrary: trainings are too short. To \
+see what the text sees, set `scale = "laptop"` in the next cell of code and take a break of \
+{minutes} minutes. Where the text says *(computed: name)*, a cell keeps a number under this name."""
 README = """\
 Executable Papers: notebooks for a course, with the code that they import in lib/.
 Set up:   python3.11 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt
 Open:     .venv/bin/jupyter lab
-Run:      each notebook from top to bottom, in about a minute; nothing is downloaded then.
+Run:      each notebook from top to bottom, in one to three minutes; nothing is downloaded then.
 Licence:  code Apache-2.0 (see LICENSE), text and figures CC BY 4.0.
 """
-ANSWER = "*Your answer here.*"
+ANSWER = "*Your prediction, if one is asked for, and your answer here.*"
+CODE = "# Your code here."
+GLUE = re.compile(r"\{glue(?::text)?\}`([^`:]*):?([^`]*)`")
 SOLUTION = re.compile(r"```\{solution-(start|end)\}[^`]*```")
 OPEN = re.compile(r"```\{exercise-end\}\n```(?!\s*```\{solution-start)")  # has no solution
 CITED = re.compile(r"\{cite:([tp])\}`([^`]*)`")
@@ -55,7 +62,6 @@ PLAIN = [
     ),
     (r"```\{glue\} (.*)\n```", r"*(here the page of the book has something to play with: \1)*"),
     (r":::\{(?:admonition|dropdown)\} (.*)\n(?::.*\n)*([^:]*(?::[^:]+)*?):::", r"**\1**\n\n\2"),
-    (r"\{glue(?::text)?\}`([^`:]*)[^`]*`", r"*(computed: \1)*"),
     (r"\{term\}`([^`<]*[^`<\s])\s*<[^`>]*>`", r"\1"),
     (r"\{term\}`([^`]*)`", r"\1"),
     (CITED.pattern, lambda found: cited(*found.groups())),
@@ -70,7 +76,8 @@ def hand_out(slug: str, solutions: bool) -> nbformat.NotebookNode:
     """A chapter as a plain notebook at smoke scale; `solutions` keeps the worked answers."""
     notebook = jupytext.read(source(slug))
     entry = next(chapter for chapter in catalogue() if chapter["slug"] == slug)
-    cells, inside = [nbformat.v4.new_markdown_cell(FIRST.format(**entry))], False
+    first = FIRST.format(**entry, minutes=minutes(slug))
+    cells, inside, known = [nbformat.v4.new_markdown_cell(first)], False, numbers(slug)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             if "parameters" in cell.metadata.get("tags", []):
@@ -91,11 +98,21 @@ def hand_out(slug: str, solutions: bool) -> nbformat.NotebookNode:
                 kept += ["**Solution.**", text] if solutions else [ANSWER]
             else:
                 kept.append(text)
-        cells.append(nbformat.v4.new_markdown_cell(plain("\n\n".join(kept))))
+        asked, *rest = "\n\n".join(kept).split(ANSWER)
+        cells.append(nbformat.v4.new_markdown_cell(plain(filled(asked, known))))
+        for text in rest:
+            cells.append(nbformat.v4.new_markdown_cell(ANSWER))
+            cells += [] if solutions else [nbformat.v4.new_code_cell(CODE)]
+            cells.append(nbformat.v4.new_markdown_cell(plain(filled(text, known))))
     cells.append(nbformat.v4.new_markdown_cell(references(slug)))
     notebook.cells = [cell for cell in cells if cell.source.strip()]
+    count = itertools.count(1)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"{slug}-{number}"  # else it is drawn at random
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(
+                r"\*\*Exercise\. ", lambda _: f"**Exercise {next(count)}. ", cell.source
+            )
     return notebook
 
 
@@ -103,14 +120,14 @@ def pack(slugs: list[str], readers: str, folder: Path) -> Path:
     """Write the notebooks into a folder of their own, and a zip with all they need beside it."""
     (folder / readers).mkdir(parents=True, exist_ok=True)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    needed = ["-c constraints.txt", *project["dependencies"], "myst-nb", "jupyterlab"]
+    needed = ["-c constraints.txt", *project["dependencies"], "myst-nb", "jupyterlab", "ipywidgets"]
     kernels = [path for path in (ROOT / "lib").rglob("*.*") if path.is_file()]
     files = {
         path.relative_to(ROOT).as_posix(): path.read_bytes()
         for path in [ROOT / "LICENSE", *kernels]
         if "__pycache__" not in path.parts and "unfinished" not in path.name
     }
-    files |= {"README.txt": README.encode(), "requirements.txt": "\n".join(needed).encode()}
+    files |= {"README.txt": README.encode(), "requirements.txt": "\n".join([*needed, ""]).encode()}
     files["constraints.txt"] = (ROOT / "requirements.txt").read_bytes()
     for slug in slugs:
         text = nbformat.writes(hand_out(slug, solutions=readers == "instructor"))
@@ -122,6 +139,42 @@ def pack(slugs: list[str], readers: str, folder: Path) -> Path:
             info.external_attr, info.create_system = 0o644 << 16, 3
             archive.writestr(info, files[name], zipfile.ZIP_DEFLATED, 9)
     return folder / f"{readers}.zip"
+
+
+def numbers(slug: str) -> dict[str, str]:
+    """What the cells of the chapter's run at laptop scale glue, by name; empty without such a run.
+
+    If something has changed since, these are no longer the chapter's numbers, and left out.
+    """
+    if not current(slug, "laptop"):
+        return {}
+    run = nbformat.read(executed(slug, "laptop"), 4)
+    return {
+        output.metadata["scrapbook"]["name"]: output.data["application/papermill.record/text/plain"]
+        for cell in run.cells
+        for output in cell.get("outputs", [])
+        if "application/papermill.record/text/plain" in output.get("data", {})
+    }
+
+
+def filled(text: str, known: dict[str, str]) -> str:
+    """The text with the numbers that are known in it; the others are named."""
+
+    def number(found):
+        name, spec = found.groups()
+        if name not in known:
+            return f"*(computed: {name})*"
+        if known[name] == "nan":
+            return "–"
+        return format(ast.literal_eval(known[name]), spec)
+
+    return GLUE.sub(number, text)
+
+
+def minutes(slug: str) -> int:
+    """How long the chapter takes at laptop scale, from its recorded time."""
+    times = json.loads((ROOT / "book" / "recorded" / "times.json").read_text(encoding="utf-8"))
+    return max(1, round(times[slug]["laptop"]["wall_seconds"] / 60)) if slug in times else 5
 
 
 def plain(text: str) -> str:
