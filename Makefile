@@ -27,6 +27,7 @@ test: .venv/.done ## check the kernels, every verdict and every page
 	@$(PY) -m pytest -n 2 --dist loadgroup
 
 chapter: .venv/.done ## run one chapter and print its claims: CHAPTER=fedavg [SCALE= SEED= PARAMETERS="name=value"]
+	@test "$(origin SEEDS)" != "command line" || { echo "make chapter takes one SEED; several SEEDS are for make sweep" >&2; exit 2; }
 	@$(RUN) --chapters "$(CHAPTER)" --seeds "$(SEED)" --show
 
 sweep: .venv/.done ## run a chapter over SEEDS="0 1 2" and PARAMETERS="name=a,b", here or on a cluster (PROFILE=slurm)

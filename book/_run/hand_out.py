@@ -120,7 +120,7 @@ def pack(slugs: list[str], readers: str, folder: Path) -> Path:
     """Write the notebooks into a folder of their own, and a zip with all they need beside it."""
     (folder / readers).mkdir(parents=True, exist_ok=True)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    needed = ["-c constraints.txt", *project["dependencies"], "myst-nb", "jupyterlab", "ipywidgets"]
+    needed = ["-c constraints.txt", *project["dependencies"], "jupyterlab", "ipywidgets"]
     kernels = [path for path in (ROOT / "lib").rglob("*.*") if path.is_file()]
     files = {
         path.relative_to(ROOT).as_posix(): path.read_bytes()

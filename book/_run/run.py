@@ -29,6 +29,7 @@ from chapters import (
 )
 
 LOG = ROOT / "_executed" / "snakemake.log"
+NOT_TESTED = "NOT TESTED AT THIS SCALE"  # as in lib/claims.py, which takes a while to import
 
 
 def main() -> int:
@@ -78,7 +79,8 @@ def arguments() -> argparse.Namespace:
     if wanted.scale not in SCALES:
         stop(f"SCALE={wanted.scale} is not known: use one of {', '.join(SCALES)}")
     if not all(seed.isdecimal() for seed in wanted.seeds.split()) or not wanted.seeds.split():
-        stop(f"SEED={wanted.seeds!r} must be whole numbers, such as SEED=3 or SEEDS='0 1 2'")
+        wants = "whole numbers, 0 or more, such as SEED=3 or, of a sweep, SEEDS='0 1 2'"
+        stop(f"SEED or SEEDS={wanted.seeds!r} must be {wants}")
     wanted.seeds = [int(seed) for seed in wanted.seeds.split()]
     wanted.parameters = arguments_of(wanted.parameters)
     for slug in wanted.chapters if wanted.parameters != [{}] else []:
@@ -86,6 +88,7 @@ def arguments() -> argparse.Namespace:
         unknown = [name for name in wanted.parameters[0] if name not in known]
         if unknown:
             say = f"use one of {', '.join(sorted(known))}" if known else "it has none"
+            say += "; scale and seed are SCALE= and SEED="
             stop(f"PARAMETERS: {unknown[0]} is no parameter of {slug}: {say}")
     known = sorted(p.name for p in (ROOT / "profiles").iterdir())
     if wanted.profile not in known:
@@ -179,6 +182,9 @@ def snakemake(profile: str, todo: dict[str, tuple]) -> list[str]:
             executed(*run).with_suffix(old).unlink(missing_ok=True)
     settings = LOG.parent / ".unfinished" / f"runs-{os.getpid()}.json"  # two makes at once: two
     settings.parent.mkdir(parents=True, exist_ok=True)
+    for left in settings.parent.glob("runs-*.json"):  # of a run that was killed
+        if not Path(f"/proc/{left.stem.removeprefix('runs-')}").exists() and Path("/proc").exists():
+            left.unlink()
     # On two or three cores two chapters go at once: alone, one would leave a core idle at times
     threads = 1 if profile == "laptop" and joblib.cpu_count() < 4 else 2
     settings.write_text(json.dumps({"runs": list(todo.values()), "threads": threads}))
@@ -306,12 +312,13 @@ def told(claims: list[dict]) -> str:
     lines, width = [], max(len(claim["id"]) for claim in claims)
     for claim in claims:
         lines.append(f"{claim['id']:<{width}}  {claim['verdict']}  {claim['sentence']}")
-        for test in (t for t in claim["tests"] if t["ours"] is not None):
+        for test in claim["tests"] if claim["verdict"] != NOT_TESTED else []:
             low, high = (None if x is None else f"{x:.4g}" for x in (test["low"], test["high"]))
             accepted = f"{low} to {high}" if low and high else f"≥ {low}" if low else f"≤ {high}"
             paper = f", paper {test['paper']}" if test["paper"] else ""
-            sign = "✓" if test["holds"] else "✗"
-            number = f"{test['ours']:.4g} (accepted {accepted}{paper})"
+            sign = {None: "–", True: "✓", False: "✗"}[test["holds"]]
+            number = "not measured" if test["ours"] is None else f"{test['ours']:.4g}"
+            number += f" (accepted {accepted}{paper})"
             lines.append(f"{'':<{width}}  {sign} {test['statistic']}: {number}")
     return "\n".join(lines)
 
