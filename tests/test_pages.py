@@ -6,6 +6,7 @@ those that the verdict tests use, so that nothing is executed twice.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import re
 from pathlib import Path
@@ -36,7 +37,10 @@ def site() -> Path:
     for slug in chapters.written():
         smoke_run(slug)
     folder = chapters.ROOT / ".cache" / "un été à Paris"
-    assert render.render("smoke", folder) == 0, (folder / "_build" / "render.log").read_text()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:  # workers share it: the second finds it rendered
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert render.render("smoke", folder) == 0, (folder / "_build" / "render.log").read_text()
     return folder / "_build"
 
 

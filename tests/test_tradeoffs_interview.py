@@ -91,7 +91,7 @@ def test_only_a_digit_that_is_there_is_a_choice(text, cut):
     assert found in CATEGORIES
     if found in ("1", "2", "3"):
         others = {"1", "2", "3"} - {found}
-        assert parse(Reply(text + f" {others.pop()}", "stop")) in ("ambiguous", "error")
+        assert parse(Reply(text + f"; option {others.pop()}", "stop")) in ("ambiguous", "error")
 
 
 def test_real_replies_of_eight_models():
