@@ -174,7 +174,8 @@ def filled(text: str, known: dict[str, str]) -> str:
 def minutes(slug: str) -> int:
     """How long the chapter takes at laptop scale, from its recorded time."""
     times = json.loads((ROOT / "book" / "recorded" / "times.json").read_text(encoding="utf-8"))
-    return max(1, round(times[slug]["laptop"]["wall_seconds"] / 60)) if slug in times else 5
+    known = times.get(slug, {}).get("laptop")
+    return max(1, round(known["wall_seconds"] / 60)) if known else 5
 
 
 def plain(text: str) -> str:
