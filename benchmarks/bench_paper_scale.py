@@ -7,15 +7,17 @@ python benchmarks/bench_paper_scale.py --quick    small models; writes nothing
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
 from side_by_side import RESULTS, shortened
 
-from lib import checkpoints, fedavg, recorded
+from lib import checkpoints, fedavg, life, recorded
 from lib.actionbert import paper_scale as actionbert
 from lib.cooperation import paper_scale as cooperation
 from lib.mesa import paper_scale as mesa
@@ -23,6 +25,10 @@ from lib.mesa import paper_scale as mesa
 WRITTEN = Path(__file__).parents[1] / "book" / "recorded" / "waiting.json"
 SECONDS = {"CPU seconds": 1.0, "ms of CPU": 1e-3, "µs of CPU": 1e-6}
 CLIENTS, DIGITS = 10, 600  # that take part in a round of FedAvg, and what each of them has
+SETTINGS = 17  # of the tag predictor in its chapter: n, m and policies
+SOUPS, EPOCHS = 100, 16_000  # of a survival curve at paper scale, and how long each is watched
+PAIRS = 8  # of a batch of ActionBert, as many as are timed here
+LENGTHS = 1, 3  # of the blocks that are timed: their difference is two steps, without a test
 RATES = 3  # learning rates that the chapter tries for the CNN at paper scale
 
 
@@ -44,22 +50,37 @@ def measured(name: str, row: int = 0) -> float:
 
 
 def of_recipe(module: ModuleType, name: str, steps: str, **smaller: int) -> float:
-    """CPU seconds of a step: the second of two, with the test that follows; the first compiles."""
-    recipes, block, write, took = dict(module.RECIPES), module.BLOCK, checkpoints.write, []
-    recipe = module.RECIPES[name]._replace(**{steps: 2} | smaller)
+    """CPU seconds of a step, with its share of the test that follows each block of steps."""
+    recipes, block = dict(module.RECIPES), module.BLOCK
+    short, long = LENGTHS
+    try:
+        found = {}
+        for module.BLOCK in LENGTHS:
+            changed = recipes[name]._replace(**{steps: 2 * module.BLOCK} | smaller)
+            module.RECIPES[name] = changed
+            found[module.BLOCK] = second_block(module, name)
+    finally:
+        module.RECIPES.update(recipes)
+        module.BLOCK = block
+    step = (found[long] - found[short]) / (long - short)
+    return step + max(found[short] - short * step, 0) / block
+
+
+def second_block(module: ModuleType, name: str) -> float:
+    """CPU seconds of a training's second block, and of the test after it; the first compiles."""
+    write, took = checkpoints.write, []
 
     def note(path, head, tree):
-        write(path, head, tree)
         if head:
             took.append(head["seconds"])
+        write(path, head, tree)
 
-    module.RECIPES[name], module.BLOCK, checkpoints.write = recipe, 1, note
+    checkpoints.write = note
     try:
         with tempfile.TemporaryDirectory() as folder:
             module.fit(name, Path(folder))
     finally:
-        module.RECIPES.update(recipes)
-        module.BLOCK, checkpoints.write = block, write
+        checkpoints.write = write
     return took[1] - took[0]
 
 
@@ -67,10 +88,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small, to see that all works")
     quick = parser.parse_args().quick
-    costs = [*chapters(), *recipes(quick)]
-    for cost in costs:
+    costs = []
+    for cost in itertools.chain(chapters(), recipes(quick)):
+        costs.append(cost)
         hours = cost.count * cost.seconds / 3600
-        print(f"{cost.slug:<12}{cost.run:<44}{hours:>12,.0f} CPU-hours")
+        print(f"{cost.slug:<12}{cost.run:<56}{hours:>12,.0f} CPU-hours", flush=True)
     if not quick:
         rows = [{k: shortened(v) for k, v in cost._asdict().items()} for cost in costs]
         kept = recorded.provenance() | {"rows": rows}
@@ -85,6 +107,7 @@ def chapters() -> list[Cost]:
         for (epochs, _), columns in fedavg.TABLE_2.items()
         for rounds in columns
     )
+    soups = SOUPS * (len(life.FIGURE_6) + 2)
     record = "make record CHAPTER="
     return [
         Cost(
@@ -92,40 +115,43 @@ def chapters() -> list[Cost]:
             "ten digits", RATES * digits / 10, measured("fedavg_cnn_step_b10"),
         ),
         Cost(
-            "fedselect", "tags: 17 settings, five trials of 1,500 rounds", f"{record}fedselect",
-            "rounds", 17 * 5 * 1500, measured("fedselect_n10000"),
+            "fedselect", f"tags: {SETTINGS} settings, five trials of 1,500 rounds",
+            f"{record}fedselect", "rounds", SETTINGS * 5 * 1500, measured("fedselect_n10000"),
         ),
         Cost(
-            "life", "Fig. 5 and its controls: 2,300 soups of 16,000 epochs", f"{record}life",
-            "epochs", 2300 * 16_000, measured("life_epoch"),
+            "life", f"rates of Fig. 6 and two controls: {soups} soups, none of them alive",
+            f"{record}life", "epochs", soups * EPOCHS, measured("life_epoch"),
         ),
     ]  # fmt: skip
 
 
-def recipes(quick: bool) -> list[Cost]:
-    """Models and agents that have a command of their own."""
-    small: dict[ModuleType, dict[str, int]] = {
+def recipes(quick: bool) -> Iterator[Cost]:
+    """Models and agents that have a command of their own; the largest by smaller batches."""
+    small = {
         mesa: dict(batch=8),
         cooperation: dict(seeds=1),
-        actionbert: dict(width=12, layers=1, apps=20, batch=8),
+        actionbert: dict(width=12, layers=1),
     }
+    few = dict(apps=9, batch=PAIRS)  # a test of one app is as long for a batch as the whole one
     wanted = [
-        ("mesa", mesa, "softmax-7", "steps", "steps"),
-        ("mesa", mesa, "few-shot", "steps", "steps"),
-        ("cooperation", cooperation, "shaping-coala", "iterations", "iterations"),
-        ("cooperation", cooperation, "pool-coala", "iterations", "iterations"),
-        ("cooperation", cooperation, "cleanup-coala", "iterations", "iterations"),
-        ("actionbert", actionbert, "base-paper", "steps", "steps"),
-        ("actionbert", actionbert, "large-paper", "steps", "steps"),
+        ("mesa", mesa, "softmax-7", "steps"),
+        ("mesa", mesa, "few-shot", "steps"),
+        ("cooperation", cooperation, "shaping-coala", "iterations"),
+        ("cooperation", cooperation, "pool-coala", "iterations"),
+        ("cooperation", cooperation, "cleanup-coala", "iterations"),
+        ("actionbert", actionbert, "base-paper", "steps"),
+        ("actionbert", actionbert, "large-paper", "steps"),
     ]
-    return [
-        Cost(
-            slug, name, f".venv/bin/python -m lib.{slug}.paper_scale {name}", unit,
-            getattr(module.RECIPES[name], field),
-            of_recipe(module, name, field, **(small[module] if quick else {})),
+    for slug, module, name, steps in wanted:
+        recipe = module.RECIPES[name]
+        count, unit, smaller = getattr(recipe, steps), steps, {}
+        if module is actionbert:
+            count, unit, smaller = count * recipe.batch // PAIRS, f"{PAIRS} pairs", few
+        smaller |= small[module] if quick else {}
+        seconds = of_recipe(module, name, steps, **smaller)
+        yield Cost(
+            slug, name, f".venv/bin/python -m lib.{slug}.paper_scale {name}", unit, count, seconds
         )
-        for slug, module, name, field, unit in wanted
-    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,7 +75,7 @@ def fit(name: str, folder: Path = WEIGHTS, *, seed: int = 0, progress: bool = Fa
     def advance(state, stop, bar):
         history = training.train(
             state,
-            partial(_generate, recipe=recipe, batch=recipe.batch),
+            _generator(recipe),
             test,
             key=jax.random.key(seed + 1),
             at=[stop],
@@ -114,6 +114,11 @@ def _say(about):
 @partial(jax.jit, static_argnums=(1, 2))
 def _draw(key, recipe, batch):
     return _generate(key, recipe=recipe, batch=batch)
+
+
+@cache  # the same function for the same recipe, so that a block does not compile anew
+def _generator(recipe):
+    return partial(_generate, recipe=recipe, batch=recipe.batch)
 
 
 def _generate(key: PRNGKeyArray, *, recipe: Recipe, batch: int) -> Float[Array, "batch T1 n"]:
