@@ -38,6 +38,7 @@ bench: .venv/.done ## time the kernels against their peers, side by side
 
 lab: .venv/.done ## open the chapters in JupyterLab
 	@$(PY) -m uv pip install -q --python .venv jupyterlab
+	@.venv/bin/jupytext-config --settings-file .venv/etc/jupyter/labconfig/default_setting_overrides.json set-default-viewer markdown >/dev/null
 	@cd book && ../$(PY) -m jupyterlab
 
 student: .venv/.done ## notebooks without solutions: _build/student/ and student.zip
@@ -73,7 +74,7 @@ format: .venv/.done ## put modules and chapter cells in order
 	@$(PY) -m ruff format -q .
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(PY) -m jupytext -q --pipe 'ruff format --line-length 88 --stdin-filename x.ipynb -' --pipe-fmt ipynb $$(grep -l code-cell book/*.md)
 
-clean: ## remove everything that make has made, but for .venv and the compilation cache
+clean: ## remove everything that make has made, but for environments and the compilation cache
 	rm -rf _build _executed .snakemake
 	@if [ -d .cache ]; then find .cache -mindepth 1 -maxdepth 1 ! -name jax -exec rm -rf {} +; fi
 

@@ -117,7 +117,7 @@ def _commit() -> str:
 
 
 def _hardware() -> str:
-    """Processor model and core count, and memory where the system tells."""
+    """Processor model, core count and system."""
     cpuinfo = Path("/proc/cpuinfo")
     model = platform.processor() or platform.machine()
     if cpuinfo.exists():

@@ -107,7 +107,7 @@ def test_pages_load_nothing_from_elsewhere(pages):
 
 
 def test_the_site_is_small(site):
-    """The theme, the formulas' typesetter, seven chapters; all of MathJax would be 24 MB more."""
+    """The theme, the formulas' typesetter, eight chapters; all of MathJax would be 24 MB more."""
     size = sum(path.stat().st_size for path in (site / "html").rglob("*") if path.is_file())
     assert size < 30e6
 

@@ -39,9 +39,11 @@ def source(slug: str) -> Path:
     return ROOT / "book" / f"{slug}.md"
 
 
-def data_of(slug: str) -> list[str]:
-    """The names of the datasets that a chapter uses."""
-    return next(c.get("data") or [] for c in catalogue() if c["slug"] == slug)
+def data_of(slug: str, scale: str) -> list[str]:
+    """The names of the datasets that a chapter uses at a scale."""
+    entry = next(c for c in catalogue() if c["slug"] == slug)
+    fields = ("data", "paper_data") if scale == "paper" else ("data",)
+    return [name for field in fields for name in entry.get(field) or []]
 
 
 def executed(slug: str, scale: str, seed: int = 0, parameters: dict | None = None) -> Path:
@@ -106,7 +108,7 @@ def key(slug: str, scale: str, seed: int = 0, parameters: dict | None = None) ->
     if scale != "smoke":  # smoke never looks at real data
         from lib import datasets
 
-        digest.update(json.dumps(datasets.state(data_of(slug)), sort_keys=True).encode())
+        digest.update(json.dumps(datasets.state(data_of(slug, scale)), sort_keys=True).encode())
     return digest.hexdigest()
 
 

@@ -67,7 +67,7 @@ def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
         "wall_seconds": round(time.monotonic() - start, 1),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "memory_megabytes": round(usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)),
-        "data": datasets.state(data_of(slug)) if scale != "smoke" else {},
+        "data": datasets.state(data_of(slug, scale)) if scale != "smoke" else {},
     }
     notebook.metadata["executable_papers"]["seal"] = seal(notebook)
     papermill.iorw.write_ipynb(notebook, str(running))

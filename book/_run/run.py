@@ -142,7 +142,7 @@ def fetch_data(slugs: list[str], scale: str) -> bool:
     """Try to have the real data of these chapters at hand; say what is missing."""
     from lib import datasets
 
-    for name in sorted({name for slug in slugs for name in data_of(slug)}):
+    for name in sorted({name for slug in slugs for name in data_of(slug, scale)}):
         try:
             datasets.fetch(name)
         except datasets.DatasetUnavailable as error:

@@ -126,7 +126,6 @@ def read(
     budgets: Sequence[int],
     *,
     tests: int = 3000,
-    permuted: bool = False,
 ) -> Reading:
     """Read functions of icons from a frozen encoder, or from what encoders are given if None.
 

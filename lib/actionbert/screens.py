@@ -19,7 +19,7 @@ from lib.actionbert.encoders import sentences
 from lib.actionbert.world import CONTENTS, HOME, MENU, PROFILE, SEARCH, World
 
 SLOTS = 10  # title, top left, top right, four in the body, three in the bar
-TITLE, CORNERS, BODY, BAR = 0, slice(1, 3), slice(3, 7), slice(7, 10)
+TITLE, BODY, BAR = 0, slice(3, 7), slice(7, 10)
 FIELDS = ("content description", "resource id", "class", "text", "text", "text")  # of each word
 WHOLE = (0.0, 0.0, 1.0, 1.0, 0.5, 0.5, 1.0, 1.0, 4.0)  # position of a whole screen
 NOWHERE = -1e9

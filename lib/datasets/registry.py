@@ -85,15 +85,6 @@ REGISTRY: dict[str, dict[str, File]] = {
             (),
             "public domain",
         ),
-        "tinyshakespeare_input.txt": File(
-            1_115_394,
-            "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-            (
-                "https://raw.githubusercontent.com/karpathy/char-rnn/master/"
-                "data/tinyshakespeare/input.txt",
-            ),
-            "public domain",
-        ),
     },
     "cifar10": {
         "cifar-10-python.tar.gz": File(

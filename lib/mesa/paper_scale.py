@@ -1,4 +1,4 @@
-"""Models trained with the paper's settings (its Tables 1 and 2), whose weights come with the book.
+"""Models trained with the paper's settings (its Tables 1 and 2), one of which comes with the book.
 
 python -m lib.mesa.paper_scale softmax-7      train it, or go on where an earlier run was stopped
 

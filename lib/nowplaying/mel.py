@@ -53,7 +53,7 @@ def log_mel(
             "its last axis: take a longer recording or pad it with zeros"
         )
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ValueError(f"x holds {x.dtype}, wanted floats from -1 to 1: divide int16 by 32768")
+        raise ValueError(f"x holds {x.dtype}, wanted floats from -1 to 1: divide int16 by 32767")
     return _log_mel(jnp.asarray(x, jnp.float32), front_end)
 
 

@@ -1,7 +1,7 @@
 """What the runs at paper scale would cost here: a few steps of each, times how many there are.
 
-python benchmarks/bench_paper_scale.py            everything; writes book/recorded/waiting.json
-python benchmarks/bench_paper_scale.py --quick    small models; writes nothing
+python benchmarks/paper_scale.py            everything; writes book/recorded/waiting.json
+python benchmarks/paper_scale.py --quick    small models; writes nothing
 """
 
 from __future__ import annotations
