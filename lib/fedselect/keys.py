@@ -1,8 +1,8 @@
 """Which keys a client selects: its most frequent features, random ones, or those of all.
 
 Sections 3 and 5 of Charles et al. (2022). Counts say how often each of K features, a word say,
-occurs in each client's data. But by `random_global` and `shared` a client never selects what it does
-not have; with fewer than m features it then gets fewer keys: the rest is padding, K.
+occurs in each client's data. Except by `random_global` and `shared` a client never selects what it
+does not have; with fewer than m features it then gets fewer keys: the rest is padding, K.
 """
 
 from __future__ import annotations
