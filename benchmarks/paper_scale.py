@@ -92,8 +92,9 @@ def main() -> None:
     for cost in itertools.chain(chapters(), recipes(quick)):
         costs.append(cost)
         hours = cost.count * cost.seconds / 3600
-        print(f"{cost.slug:<12}{cost.run:<56}{hours:>12,.0f} CPU-hours", flush=True)
-    if not quick:
+        print(f"{cost.slug:<12}{cost.run:<56}{hours:>12,.1f} CPU-hours", flush=True)
+        if quick:
+            continue
         rows = [{k: shortened(v) for k, v in cost._asdict().items()} for cost in costs]
         kept = recorded.provenance() | {"rows": rows}
         text = json.dumps(kept, indent=1, ensure_ascii=False)
