@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small, to see that all works")
     quick = parser.parse_args().quick
-    costs = []
+    costs, facts = [], recorded.provenance()
     for cost in itertools.chain(chapters(), recipes(quick)):
         costs.append(cost)
         hours = cost.count * cost.seconds / 3600
@@ -96,8 +96,7 @@ def main() -> None:
         if quick:
             continue
         rows = [{k: shortened(v) for k, v in cost._asdict().items()} for cost in costs]
-        kept = recorded.provenance() | {"rows": rows}
-        text = json.dumps(kept, indent=1, ensure_ascii=False)
+        text = json.dumps(facts | {"rows": rows}, indent=1, ensure_ascii=False)
         WRITTEN.write_text(text + "\n", encoding="utf-8")
 
 
