@@ -12,6 +12,9 @@ from scipy.special import expit
 
 from lib.cooperation import estimators, exact, experiments
 
+# what its fixtures compute is wanted once, not by each worker
+pytestmark = pytest.mark.xdist_group("estimators")
+
 METHODS = {name: estimators.method(name) for name in estimators.METHODS}
 FLAGS = ("average_future", "normalise_current")
 
