@@ -136,48 +136,55 @@ jax.clear_caches()
 
 @pytest.fixture
 def flipped(tmp_path):
-    """Call `flipped(slug, code, claims)`: those of some claims whose verdict a wrong kernel flips.
+    """Call `flipped(slug, wrong, name)`: those of a claim's verdicts that a wrong kernel flips.
 
-    Only the cells run that these claims rest on, at smoke: first as they are, which must give the
-    pinned verdicts, and again after `code`. Where that is most of the chapter, it runs whole after
-    `code`. What came out is kept until something changes that it depends on. Such a test belongs in
-    the group of its chapter: `@pytest.mark.xdist_group("chapter-<slug>")`.
+    `wrong` has all wrong kernels of the chapter: for each name its code, and the claims that must
+    flip. One notebook at smoke runs them all, one after the other, since half of a short run is
+    getting ready. First come the cells that the claims rest on as they are, which must give the
+    pinned verdicts; then after each code those that its claims rest on, or the whole chapter where
+    that is most of it. What came out is kept until something changes that it depends on. Such a
+    test belongs in the group of its chapter: `@pytest.mark.xdist_group("chapter-<slug>")`.
     """
 
     sys.path.append(str(ROOT / "book" / "_ext"))
     import dataflow
 
-    def flips(slug: str, code: str, claims: set[str]) -> set[str]:
-        notebook = jupytext.read(chapters.source(slug))
-        needed, last = dataflow.rests_on(notebook, claims)
-        all_cells = chapters.code_cells(notebook)
-        cells = [all_cells[number] for number in needed]
-        # in a namespace of its own: what it defines is not the chapter's
-        wrong = nbformat.v4.new_code_cell(f"{ANEW}exec({code!r}, {{}})")
-        if 2 * len(needed) > len(all_cells):
-            notebook.cells.insert(0, wrong)
-        else:
-            again = [
-                nbformat.v4.new_code_cell(cell.source)
-                for cell in cells
-                if "parameters" not in cell.metadata.get("tags", [])
-            ]
-            shows = [_checked_cell(name, last) for name in ("right", "claims")]
-            notebook.cells = [*cells, shows[0], wrong, *again, shows[1]]
-        said = _kept(slug, notebook, tmp_path, f"{', '.join(sorted(claims))} of {slug}")
+    def flips(slug: str, wrong: dict[str, tuple[str, set[str]]], name: str) -> set[str]:
+        whole = jupytext.read(chapters.source(slug))
+        every = chapters.code_cells(whole)
+        settings = next(c for c in every if "parameters" in c.metadata.get("tags", []))
+        parts = {one: dataflow.rests_on(whole, claims) for one, (_, claims) in wrong.items()}
+        short = {one for one, (needed, _) in parts.items() if 2 * len(needed) <= len(every)}
+        tested = set().union(*(wrong[one][1] for one in short))
+        cells = [settings]
+
+        def add(name, needed, last):
+            chosen = (every[number] for number in needed)
+            cells.extend(_cell(cell.source) for cell in chosen if cell is not settings)
+            cells.append(_cell(last, tags=["nbval-check-output"], name=name))
+
+        if tested:
+            add("right", *dataflow.rests_on(whole, tested))
+        for one, (code, _) in wrong.items():
+            # in a namespace of its own: what it defines is not the chapter's
+            cells.append(_cell(f"{ANEW}exec({code!r}, {{}})"))
+            needed, last = parts[one]
+            add(one, needed if one in short else range(len(every)), last)
+        notebook = nbformat.v4.new_notebook(metadata=whole.metadata, cells=cells)
+        said = _kept(slug, notebook, tmp_path, f"{slug} with wrong kernels")
         pinned = ROOT / "tests" / "reference" / f"{slug}.smoke.json"
         pinned = verdicts(json.loads(pinned.read_text(encoding="utf-8"))["claims"])
-        if "right" in said:
-            right = {one: pinned[one] for one in claims}
+        if tested:
+            right = {one: pinned[one] for one in tested}
             assert verdicts(said["right"]) == right, "the cells left out matter"
-        return {one for one in claims if verdicts(said["claims"])[one] != pinned[one]}
+        found = verdicts(said[name])
+        return {one for one in wrong[name][1] if found[one] != pinned[one]}
 
     return flips
 
 
-def _checked_cell(name: str, code: str) -> nbformat.NotebookNode:
-    metadata = {"tags": ["nbval-check-output"], "name": name}
-    return nbformat.v4.new_code_cell(code, metadata=metadata)
+def _cell(source: str, **metadata) -> nbformat.NotebookNode:
+    return nbformat.v4.new_code_cell(source, metadata=metadata)
 
 
 def _kept(slug: str, notebook: nbformat.NotebookNode, folder: Path, name: str) -> dict[str, str]:

@@ -48,5 +48,4 @@ ipd.SWAPPED = np.sort(ipd.SWAPPED)
 @pytest.mark.xdist_group("chapter-cooperation")
 @pytest.mark.parametrize("name", WRONG_KERNELS)
 def test_a_wrong_kernel_flips_a_verdict(flipped, name):
-    code, must = WRONG_KERNELS[name]
-    assert flipped("cooperation", code, must) == must
+    assert flipped("cooperation", WRONG_KERNELS, name) == WRONG_KERNELS[name][1]

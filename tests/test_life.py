@@ -535,5 +535,4 @@ WRONG_KERNELS = {  # and the claims that must not survive
 @pytest.mark.xdist_group("chapter-life")
 @pytest.mark.parametrize("name", WRONG_KERNELS)
 def test_a_wrong_kernel_flips_a_verdict(flipped, name):
-    code, must = WRONG_KERNELS[name]
-    assert flipped("life", code, must) == must
+    assert flipped("life", WRONG_KERNELS, name) == WRONG_KERNELS[name][1]
