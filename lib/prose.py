@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
+from typing import SupportsFloat
 
 from myst_nb import glue
 
 
-def tell(name: str, value: float | str | None) -> None:
+def tell(name: str, value: SupportsFloat | str | None) -> None:
     """Keep a number or a word under `name`; the prose shows it with ``{glue:text}`name:.2f```.
 
     None, which is a number that this scale does not measure, is shown as nan.
