@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -112,14 +113,15 @@ def forget_what_was_compiled():
 def run_mutated(tmp_path):
     """Call `run_mutated(slug, code)`: the chapter runs at smoke with `code` as its first cell.
 
-    Returns the text of each checked cell by name. Such a test belongs in the group of its chapter:
+    Returns the text of each checked cell by name; it is kept until something changes that it
+    depends on. Such a test belongs in the group of its chapter:
     `@pytest.mark.xdist_group("chapter-<slug>")`.
     """
 
     def run(slug: str, code: str) -> dict[str, str]:
         notebook = jupytext.read(chapters.source(slug))
-        notebook.cells.insert(0, nbformat.v4.new_code_cell(code))
-        return reference.checked(run_smoke(notebook, tmp_path, f"{slug} with a wrong kernel"))
+        notebook.cells.insert(0, _cell(code))
+        return _kept(slug, notebook, tmp_path, f"{slug} with a wrong kernel")
 
     return run
 
@@ -190,11 +192,16 @@ def _cell(source: str, **metadata) -> nbformat.NotebookNode:
 def _kept(slug: str, notebook: nbformat.NotebookNode, folder: Path, name: str) -> dict[str, str]:
     """The text of each checked cell, from an earlier run of the same cells if nothing changed."""
     sources = json.dumps([cell.source for cell in chapters.code_cells(notebook)])
-    digest = hashlib.sha256((chapters.key(slug, "smoke") + sources).encode())
-    digest.update(Path(__file__).read_bytes())
-    path = ROOT / ".cache" / "wrong_kernels" / f"{digest.hexdigest()[:32]}.json"
+    depends_on = (chapters.key(slug, "smoke") + sources).encode()
+    return kept(depends_on, lambda: reference.checked(run_smoke(notebook, folder, name)))
+
+
+def kept(depends_on: bytes, compute: Callable[[], dict]) -> dict:
+    """What `compute()` returns, plain JSON, from an earlier run if nothing has changed since."""
+    digest = hashlib.sha256(depends_on + Path(__file__).read_bytes()).hexdigest()
+    path = ROOT / ".cache" / "tests" / f"{digest[:32]}.json"
     if not path.exists():
-        text = json.dumps(reference.checked(run_smoke(notebook, folder, name)))
+        text = json.dumps(compute())
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         part.write_text(text, encoding="utf-8")
