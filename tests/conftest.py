@@ -27,6 +27,8 @@ import reference  # noqa: E402
 
 # Most of a unit test is compilation, as in a smoke run
 os.environ.setdefault("XLA_FLAGS", chapters.SMOKE_FLAGS)
+jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax_tests"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_num_cpu_devices", 2)  # what runs over several devices is tested on two
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
