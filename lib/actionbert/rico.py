@@ -23,6 +23,7 @@ from PIL import Image
 from lib.actionbert.boxes import crop_and_resize
 from lib.actionbert.encoders import hog, sentences, word_vectors
 from lib.actionbert.model import View
+from lib.datasets.examples import parse_example
 
 SOURCES = {
     "Rico": "https://www.interactionmining.org/rico",
@@ -253,75 +254,14 @@ def read_tfrecord(path: str | Path) -> Iterator[dict[str, list[Any]]]:
         if end + 4 > len(data):
             raise ValueError(f"{path} is cut off in the record at byte {at}: get it again")
         try:
-            yield _example(data[at + 12 : end])
-        except (IndexError, struct.error, UnicodeDecodeError, ValueError) as error:
+            record = parse_example(data[at + 12 : end])
+        except ValueError as error:
             raise ValueError(f"{path} holds no tf.train.Example at byte {at}: {error}") from None
+        yield {
+            name: values if isinstance(values, list) else values.tolist()
+            for name, values in record.items()
+        }
         at = end + 4
-
-
-def _example(data):
-    found = {}
-    for features in _fields(data, 1):
-        for entry in _fields(features, 1):
-            (name,), (value,) = list(_fields(entry, 1)), list(_fields(entry, 2))
-            found[name.decode()] = _values(value)
-    return found
-
-
-def _values(feature):
-    for number, content in _message(feature):
-        if number == 1:
-            return list(_fields(content, 1))
-        packed = b"".join(part for part in _fields(content, 1) if isinstance(part, bytes))
-        if number == 2:
-            return list(struct.unpack(f"<{len(packed) // 4}f", packed))
-        loose = [_signed(part) for part in _fields(content, 1) if isinstance(part, int)]
-        return [*loose, *_integers(packed)]
-    return []
-
-
-def _integers(data):
-    at = 0
-    while at < len(data):
-        value, at = _varint(data, at)
-        yield _signed(value)
-
-
-def _signed(value):
-    return value - (1 << 64) * (value >= 1 << 63)
-
-
-def _fields(data, wanted):
-    return (content for number, content in _message(data) if number == wanted)
-
-
-def _message(data):
-    """The fields of a message in protocol buffers: number and content."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        number, kind = tag >> 3, tag & 7
-        if kind == 0:
-            content, at = _varint(data, at)
-        else:
-            if kind == 2:
-                size, at = _varint(data, at)
-            else:
-                size = {1: 8, 5: 4}.get(kind, -1)
-            if size < 0 or at + size > len(data):
-                raise ValueError("no protocol buffer")
-            content, at = data[at : at + size], at + size
-        yield number, content
-
-
-def _varint(data, at):
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
 
 
 # Files -------------------------------------------------------------------------------------------
