@@ -1,4 +1,4 @@
-"""Independent computations side by side: seeds, rows of a table, learning curves."""
+"""Independent computations, side by side or in turn: seeds, rows of a table, clients."""
 
 from __future__ import annotations
 
@@ -41,3 +41,13 @@ def device_mesh(axis: str) -> Mesh | None:
     """A mesh over all devices of this process, along one axis; None if there is only one."""
     count = jax.local_device_count()
     return jax.make_mesh((count,), (axis,), axis_types=(AxisType.Auto,)) if count > 1 else None
+
+
+def one_or_all(clients: str) -> str:
+    """How clients are computed: "scan", one after the other, or "vmap", all at once.
+
+    For "auto" what suits this machine: a CPU gains nothing from all at once, which takes memory.
+    """
+    if clients != "auto":
+        return clients
+    return "scan" if jax.default_backend() == "cpu" else "vmap"

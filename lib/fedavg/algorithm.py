@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Integer, PRNGKeyArray, PyTree, Shaped
 
 from lib.fedavg.networks import accuracy, cross_entropy
 from lib.fedavg.partitions import Federation
+from lib.parallel import one_or_all
 
 Model = PyTree[Float[Array | np.ndarray, "..."]]
 Loss = Callable[..., Float[Array, ""]]
@@ -89,7 +90,7 @@ def fedavg_round(
     """
     _check(lr=lr, epochs=epochs, batch=batch, clients=clients)
     _check_fit(model, federation.x[0], federation.y[0], loss)
-    setting = _Setting(epochs, batch, loss, proximal, _way(clients), mesh)
+    setting = _Setting(epochs, batch, loss, proximal, one_or_all(clients), mesh)
     model, federation, ids = jax.tree.map(jnp.asarray, (model, Federation(*federation), ids))
     return _round(model, federation, ids, key, lr, setting)
 
@@ -143,7 +144,7 @@ def train(
         )
     _check_fit(model, federation.x[0], federation.y[0], loss)
     sample_clients(key, len(federation.n), fraction)
-    setting = _Setting(epochs, batch, loss, proximal, _way(clients), mesh)
+    setting = _Setting(epochs, batch, loss, proximal, one_or_all(clients), mesh)
     advance = partial(_advance, fraction=fraction, server=server, setting=setting)
     federation, test = jax.device_put((Federation(*federation), test))
     lr = jnp.asarray(lr, jnp.float32)
@@ -291,12 +292,6 @@ def _advance(state, federation, lr, key, done, *, fraction, steps, server, setti
         return lax.scan(lambda s, t: one_round(s, t, lr), state, times)[0]
 
     return (jax.vmap(rounds) if lr.ndim else rounds)(state, lr)
-
-
-def _way(clients: str) -> str:
-    if clients != "auto":
-        return clients
-    return "scan" if jax.default_backend() == "cpu" else "vmap"
 
 
 def _check_fit(model, x, y, loss):

@@ -30,6 +30,7 @@ from lib.fedavg.algorithm import (
 from lib.fedavg.networks import accuracy, cross_entropy
 from lib.fedselect import primitive
 from lib.fedselect.keys import random_keys
+from lib.parallel import one_or_all
 
 NOTHING = -1e9  # the score of a word that a client did not select: its probability is zero
 
@@ -194,7 +195,7 @@ def submodel_round(
     random, structured = dict(random or {}), dict(structured or {})
     _check(model, spec, random, structured, federation, shared, read, clients)
     setting = _Setting(
-        spec, epochs, batch, loss, shared, normalise, rescale, read, _way(clients),
+        spec, epochs, batch, loss, shared, normalise, rescale, read, one_or_all(clients),
         tuple((group, int(np.max(m))) for group, m in random.items()),
     )  # fmt: skip
     arrays = jax.tree.map(jnp.asarray, (model, Federation(*federation), random, structured, ids))
@@ -241,7 +242,7 @@ def train_submodels(
     if not 1 <= cohort <= len(federation.n):
         raise ValueError(f"cohort={cohort} must lie between 1 and the {len(federation.n)} clients")
     setting = _Setting(
-        spec, epochs, batch, loss, shared, normalise, rescale, read, _way(clients),
+        spec, epochs, batch, loss, shared, normalise, rescale, read, one_or_all(clients),
         tuple((group, int(np.max(m))) for group, m in random.items()),
     )  # fmt: skip
     data = jax.device_put((Federation(*federation), random, structured))
@@ -385,12 +386,6 @@ def _named(model):
 def _map_named(change, model):
     changed = [change(path, leaf) for path, leaf in _named(model)]
     return jax.tree.unflatten(jax.tree.structure(model), changed)
-
-
-def _way(clients):
-    if clients != "auto":
-        return clients
-    return "scan" if jax.default_backend() == "cpu" else "vmap"
 
 
 def _check(model, spec, random, structured, federation, shared, read, clients):
