@@ -24,7 +24,7 @@ book: .venv/.done ## run every chapter (SCALE=smoke|laptop|paper) and render _bu
 	@$(PY) book/_run/render.py --scale "$(SCALE)"
 
 test: .venv/.done ## check the kernels, every verdict and every page
-	@$(PY) -m pytest -n 2 --dist loadgroup
+	@$(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 chapter: .venv/.done ## run one chapter and print its claims: CHAPTER=fedavg [SCALE= SEED= PARAMETERS="name=value"]
 	@test "$(origin SEEDS)" != "command line" || { echo "make chapter takes one SEED; several SEEDS are for make sweep" >&2; exit 2; }

@@ -358,6 +358,8 @@ def test_verdicts_are_compared_and_never_with_nothing(house):
     shutil.copy(ROOT / "tests" / "conftest.py", house / "tests")
     (house / "pytest.ini").write_text("[pytest]\n")
     (house / "jax.py").write_text(FILES["jax.py"] + "class config:\n    update = print\n")
+    for slug in CELLS:
+        assert execute(house, slug).returncode == 0
     expected = [
         ("area 10 None", "7", ["1 failed, 1 passed"], 1),
         ("", '7", "more": "7', ["alpha.smoke.json has []", "has ['claims', 'more']"], 2),
