@@ -396,7 +396,7 @@ class Waiting(BookDirective):
                 link = f"<a href='{self.href(slug)}'>{html.escape(entry['title'])}</a>"
                 parts.append(f"<p class='board-title'>{link}</p><ul>{''.join(items)}</ul>")
             if rows:
-                head = ["Run", "Command", "Work", "One takes here", "All of it"]
+                head = ["Run", "All of it", "Work", "One takes here", "Command"]
                 parts.append(table(f"What waits in {slug}, and its cost", head, rows))
         if costs:
             facts = f"{costs['date'][:10]}, commit {costs['commit']}, {costs['hardware']}"
@@ -429,10 +429,10 @@ class Waiting(BookDirective):
         hours = row["count"] * row["seconds"] / 3600
         return [
             html.escape(row["run"]),
-            f"<code>{html.escape(row['command'])}</code>",
+            f"{amount(hours)} CPU-hours",
             f"{amount(row['count'])} {html.escape(row['unit'])}",
             f"{amount(row['seconds'])} CPU-s",
-            f"{amount(hours)} CPU-hours",
+            f"<code>{html.escape(row['command'])}</code>",
         ]
 
 
