@@ -24,7 +24,6 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe i
 pytestmark = pytest.mark.xdist_group("pages")
 
 WIDTHS = (1400, 390)
-THEMES = ("light", "dark")
 LOOKED_AT = {"light": 1400, "dark": 390}  # by axe, which takes seconds for a long page
 # Ten thousand words of code have few colours, and what the reference says of a function looks the
 # same for each: axe sees some of each kind
@@ -126,7 +125,9 @@ def test_the_site_is_small(site):
     assert size < 30e6
 
 
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize(
+    "theme", ["light", pytest.param("dark", marks=pytest.mark.xdist_group("pages-dark"))]
+)
 def test_in_a_browser(theme, browser, pages, site):
     """No error, no failed or foreign request, no overflow, no bare image, no axe finding.
 
