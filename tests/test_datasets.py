@@ -23,7 +23,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from lib import datasets
 from lib.datasets import __main__ as command
-from lib.datasets import examples, federated, images, registry, store, text
+from lib.datasets import federated, images, registry, store, text, tf_example
 from lib.datasets.commits import _definitions, is_shallow, standard_library
 
 ROOT = Path(__file__).parent.parent
@@ -745,12 +745,12 @@ def test_posts_from_a_database(tmp_path, monkeypatch):
 
 def test_integers_of_protocol_buffers():
     minus_one = b"\xff" * 9 + b"\x01"
-    packed = examples.parse_example(example(n=field(3, field(1, b"\x96\x01" + minus_one))))
+    packed = tf_example.parse_example(example(n=field(3, field(1, b"\x96\x01" + minus_one))))
     assert list(packed["n"]) == [150, -1]  # 150 = 96 01: the example of the format's own manual
-    single = examples.parse_example(example(n=field(3, b"\x08\x96\x01\x08" + minus_one)))
+    single = tf_example.parse_example(example(n=field(3, b"\x08\x96\x01\x08" + minus_one)))
     assert list(single["n"]) == [150, -1]
     with pytest.raises(ValueError, match="wire type 7"):
-        examples.fields(b"\x0f")
+        tf_example.fields(b"\x0f")
 
 
 # ---- command line

@@ -23,7 +23,7 @@ from PIL import Image
 from lib.actionbert.boxes import crop_and_resize
 from lib.actionbert.encoders import hog, sentences, word_vectors
 from lib.actionbert.model import View
-from lib.datasets.examples import parse_example
+from lib.datasets.tf_example import parse_example
 
 SOURCES = {
     "Rico": "https://www.interactionmining.org/rico",

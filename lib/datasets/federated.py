@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from lib.datasets import store
-from lib.datasets.examples import parse_example
 from lib.datasets.fallback import Banner, real_or_embedded
 from lib.datasets.images import digits
 from lib.datasets.text import help_topics
+from lib.datasets.tf_example import parse_example
 
 EMNIST = "emnist_all.sqlite.lzma"
 STACKOVERFLOW = "stackoverflow.sqlite.lzma"
