@@ -135,19 +135,22 @@ import jax
 for name in [name for name in sys.modules if name.split(".")[0] == "lib"]:
     del sys.modules[name]
 jax.clear_caches()
+for _name in [name for name in globals() if name not in _first and not name.startswith("_")]:
+    del globals()[_name]
 """
 
 
 @pytest.fixture
 def flipped(tmp_path):
-    """Call `flipped(slug, wrong, name)`: those of a claim's verdicts that a wrong kernel flips.
+    """Call `flipped(slug, wrong, name)`: claims whose verdict a wrong kernel flips.
 
     `wrong` has all wrong kernels of the chapter: for each name its code, and the claims that must
     flip. One notebook at smoke runs them all, one after the other, since half of a short run is
     getting ready. First come the cells that the claims rest on as they are, which must give the
     pinned verdicts; then after each code those that its claims rest on, or the whole chapter where
     that is most of it. What came out is kept until something changes that it depends on. Such a
-    test belongs in the group of its chapter: `@pytest.mark.xdist_group("chapter-<slug>")`.
+    test belongs in the group of its chapter: `@pytest.mark.xdist_group("chapter-<slug>")`. Names of
+    an earlier run are gone, so that a cell that is missing is an error and not an old number.
     """
 
     sys.path.append(str(ROOT / "book" / "_ext"))
@@ -160,7 +163,7 @@ def flipped(tmp_path):
         parts = {one: dataflow.rests_on(whole, claims) for one, (_, claims) in wrong.items()}
         short = {one for one, (needed, _) in parts.items() if 2 * len(needed) <= len(every)}
         tested = set().union(*(wrong[one][1] for one in short))
-        cells = [settings]
+        cells = [settings, _cell('_first = {*globals(), "_first"}')]
 
         def add(name, needed, last):
             chosen = (every[number] for number in needed)
