@@ -15,6 +15,8 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 # Threads of XLA in a process. Two processes with one thread each do nearly twice what one with two does.
 export NPROC ?= 1
+# Many containers forbid Python to keep what it compiles; each process would compile all it imports
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: book test chapter sweep render bench lab student instructor record times reference lock lint format clean help
