@@ -15,11 +15,7 @@ from jsonschema import ValidationError
 ROOT = Path(__file__).resolve().parents[2]
 SCALES = ("smoke", "laptop", "paper")
 # A smoke run is mostly compilation. XLA optimises less then: two thirds of the CPU time are left.
-# LAPACK on batches may wait for ever for threads that wait for it; with none of its own it cannot.
-SMOKE_FLAGS = (
-    "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false "
-    "--xla_cpu_multi_thread_eigen=false"
-)
+SMOKE_FLAGS = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
 
 
 def catalogue() -> list[dict]:

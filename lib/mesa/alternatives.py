@@ -32,7 +32,9 @@ def mesa_reference(
     """The definition: write down T matrices, solve with each; JAX finds the gradients.
 
     H_t = gamma_t H_{t-1} + k_t k_t^T from H_0 = I / lam, and o_t = (sum of v k^T) H_t^-1 q_t, the
-    sum forgotten alike. Memory grows with T da (da + dv), so this is for tests.
+    sum forgotten alike. Memory grows with T da (da + dv), so this is for tests. The matrices are
+    taken one by one: XLA's calls of LAPACK for a batch wait for threads of its own pool, and two of
+    them at once, as in the gradients, can wait for ever.
 
     Raises ValueError as `mesa` does.
     """
@@ -49,8 +51,10 @@ def mesa_reference(
     start = jnp.eye(k.shape[2], dtype=k.dtype)[None] / lam[:, None, None]
     nothing = jnp.zeros((len(k), v.shape[2], k.shape[2]), k.dtype)
     _, (h, memory) = lax.scan(step, (start, nothing), _times_first(k, v, gamma))
-    solved = cho_solve((jnp.linalg.cholesky(h), True), jnp.moveaxis(q, 1, 0)[..., None])[..., 0]
-    return einsum("tned,tnd->nte", memory, solved)
+    q = jnp.moveaxis(q, 1, 0)
+    systems = h.reshape(-1, *h.shape[2:]), q.reshape(-1, q.shape[2])
+    solved = lax.map(lambda hq: cho_solve((jnp.linalg.cholesky(hq[0]), True), hq[1]), systems)
+    return einsum("tned,tnd->nte", memory, solved.reshape(q.shape))
 
 
 def mesa_sherman_morrison(
