@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import chapters
+import run as requests
 from lib import datasets
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -338,10 +339,14 @@ def test_a_run_killed_outright_completes_next_time(house):
         (["--profile", ""], "kubernetes, laptop, slurm"),
     ],
 )
-def test_a_bad_request_is_answered_in_one_line(house, words, wanted):
-    done = run(house, *words)
-    assert done.returncode == 2
-    assert wanted in done.stderr and len(done.stderr.splitlines()) == 1 and not done.stdout
+def test_a_bad_request_is_answered_in_one_line(house, monkeypatch, capsys, words, wanted):
+    monkeypatch.setattr(requests, "ROOT", house)
+    monkeypatch.setattr(sys, "argv", ["run.py", *words])
+    with pytest.raises(SystemExit) as refused:
+        requests.main()
+    said = capsys.readouterr()
+    assert refused.value.code == 2
+    assert wanted in said.err and len(said.err.splitlines()) == 1 and not said.out
     assert not (house / "_executed").exists()
 
 
