@@ -25,13 +25,7 @@ sys.path[:0] = [str(RUN)]
 import chapters  # noqa: E402
 import reference  # noqa: E402
 
-# Most of a unit test is compilation. XLA optimises nothing here: two thirds of what the flags of a
-# smoke run take are left. That computes more.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
-    "--xla_cpu_parallel_codegen_split_count=1",
-)
+os.environ.setdefault("XLA_FLAGS", chapters.SMOKE_FLAGS)
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax_tests"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_num_cpu_devices", 2)  # what runs over several devices is tested on two
@@ -111,8 +105,15 @@ def smoke_run(slug: str) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def forget_what_was_compiled():
-    """Two workers with the programs of all modules would need ten gigabytes."""
+def compilation(request):
+    """What XLA does for a module of tests: little, and then it forgets.
+
+    Most of a unit test is compilation, and XLA compiles in two thirds of the time if it optimises
+    nothing. A module whose tests compute for longer says `COMPUTES = True`. Two workers with the
+    programs of all modules would need ten gigabytes.
+    """
+    computes = getattr(request.module, "COMPUTES", False)
+    jax.config.update("jax_disable_most_optimizations", not computes)
     yield
     jax.clear_caches()
 

@@ -15,7 +15,10 @@ from jsonschema import ValidationError
 ROOT = Path(__file__).resolve().parents[2]
 SCALES = ("smoke", "laptop", "paper")
 # A smoke run is mostly compilation. XLA optimises less then: two thirds of the CPU time are left.
-SMOKE_FLAGS = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
+SMOKE_FLAGS = (
+    "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
 
 
 def catalogue() -> list[dict]:
