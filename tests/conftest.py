@@ -109,8 +109,8 @@ def compilation(request):
     """What XLA does for a module of tests: little, and then it forgets.
 
     Most of a unit test is compilation, and XLA compiles in two thirds of the time if it optimises
-    nothing. A module whose tests compute for longer says `COMPUTES = True`. Two workers with the
-    programs of all modules would need ten gigabytes.
+    nothing. A module whose tests compute for longer, or measure speed or rounding, says
+    `COMPUTES = True`. Two workers with the programs of all modules would need ten gigabytes.
     """
     computes = getattr(request.module, "COMPUTES", False)
     jax.config.update("jax_disable_most_optimizations", not computes)

@@ -10,6 +10,7 @@ import pytest
 
 from lib.cooperation import cleanup
 
+COMPUTES = True
 RIGHT, LEFT, UP, DOWN, ZAP, STAY = range(6)
 NEVER = 1.0  # above all that is drawn: no dirt, no apple, no hit
 

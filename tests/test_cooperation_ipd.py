@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from lib.cooperation import ipd, pools
 
+COMPUTES = True
 TIT_FOR_TAT = np.array([1.0, 1, 0, 1, 0])
 ALWAYS_D, ALWAYS_C = np.zeros(5), np.ones(5)
 OWN, OTHERS = np.array([1.0, -1, 2, 0]), np.array([1.0, 2, -1, 0])  # App. B.1: CC, CD, DC, DD

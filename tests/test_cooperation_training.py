@@ -10,6 +10,7 @@ from lib import checkpoints
 from lib.cooperation import estimators, experiments, paper_scale, policies, shaping
 from lib.parallel import device_mesh
 
+COMPUTES = True
 POOL = shaping.Sizes(
     copies=1, episodes=2, steps=3, learning=4, meeting=2, agents=2, learners=3, epochs=2
 )

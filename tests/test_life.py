@@ -13,6 +13,7 @@ import pytest
 from lib import life, parallel
 from lib.life import gpu, replicators, splitmix
 
+COMPUTES = True
 STEPS = 8192
 
 

@@ -23,16 +23,6 @@ matching._align = late
 """,
         {"B2"},
     ),
-    "windows normalised one by one": (
-        """
-from lib.nowplaying import detector
-window = detector.detector_window
-def normalised(model, x):
-    return window(model, (x - x.mean((1, 2), keepdims=True)) / x.std((1, 2), keepdims=True))
-detector.detector_window = normalised
-""",
-        {"C2"},
-    ),
     "half of the songs swapped with their neighbours": (
         """
 import jax.numpy as jnp

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.xdist_group("pages")
 
 WIDTHS = (1400, 390)
 LOOKED_AT = {"light": 1400, "dark": 390}  # by axe, which takes seconds for a long page
-# Ten thousand words of code have few colours, and what the reference says of a function looks the
-# same for each: axe sees some of each kind
+# Ten thousand words of code have few colours; formulas, the rows of a table and what the reference
+# says of a function look alike: axe sees two of each kind
 FEW_OF_EACH_KIND = """() => {
     const seen = {};
     const enough = kind => (seen[kind] = (seen[kind] ?? 0) + 1) > 2;
@@ -36,8 +36,15 @@ FEW_OF_EACH_KIND = """() => {
             word.replaceWith(...word.childNodes);
         }
     }
-    for (const entry of document.querySelectorAll("dl.py")) {
-        if (enough(entry.className)) entry.remove();
+    for (const entry of document.querySelectorAll("dl.py, mjx-container")) {
+        if (enough([entry.className, entry.parentElement.className])) entry.remove();
+    }
+    for (const [number, table] of document.querySelectorAll("table").entries()) {
+        for (const row of table.querySelectorAll("tbody tr")) {
+            const inside = [...row.querySelectorAll("[class], [style], a")];
+            const looks = inside.map(one => one.tagName + one.className + one.style.cssText);
+            if (enough([number, row.className, looks])) row.remove();
+        }
     }
 }"""
 # without "preload" axe does not fetch the style sheets again, which file:// forbids

@@ -16,6 +16,7 @@ from lib.tradeoffs.alternatives import Prior
 from lib.tradeoffs.counts import LEVELS, Condition, paper_counts
 from lib.tradeoffs.logistic import fit_finite, fit_logit, switch_interval, switch_point
 
+COMPUTES = True
 COUNTS = paper_counts()
 VARIED = np.flatnonzero(COUNTS.varies)
 K, N = COUNTS.chose[VARIED], COUNTS.valid[VARIED]
