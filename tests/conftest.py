@@ -170,7 +170,7 @@ def flipped(tmp_path):
         parts = {one: dataflow.rests_on(whole, claims) for one, (_, claims) in wrong.items()}
         short = {one for one, (needed, _) in parts.items() if 2 * len(needed) <= len(every)}
         tested = set().union(*(wrong[one][1] for one in short))
-        # figures are made, but nobody looks: to draw them would take a sixth of the time
+        # figures are made but not drawn, since nobody looks at them
         quiet = "%config InlineBackend.figure_formats = []"
         cells = [_cell(quiet), settings, _cell('_first = {*globals(), "_first"}')]
 
