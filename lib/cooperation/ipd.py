@@ -315,34 +315,37 @@ def _visits(p, q, gamma):
 
 
 def _inverse(p, q, gamma):
-    """(I - gamma P)^-1 by blocks of two, written out: no solver, so gradients are cheap."""
-    rows = [_outcomes(p[s], q[s]) for s in range(1, 5)]
-    m = [[float(i == j) - gamma * rows[i][j] for j in range(4)] for i in range(4)]
-    a, b = [r[:2] for r in m[:2]], [r[2:] for r in m[:2]]
-    c, d = [r[:2] for r in m[2:]], [r[2:] for r in m[2:]]
-    ai = _inverse2(a)
+    """(I - gamma P)^-1 by blocks of two, written out: no solver, so gradients are cheap.
+
+    Rows of I - gamma P sum to 1 - gamma, which stands for the diagonal: nothing is subtracted, and
+    no digits are lost near gamma = 1 (elimination by Grassmann, Taksar and Heyman, 1985).
+    """
+    rest = 1 - gamma
+    rows = [[gamma * x for x in _outcomes(p[s], q[s])] for s in range(1, 5)]
+    a, b = [r[:2] for r in rows[:2]], [r[2:] for r in rows[:2]]
+    c, d = [r[:2] for r in rows[2:]], [r[2:] for r in rows[2:]]
+    ai = _inverse2(a, [rest + sum(r) for r in b])
     aib, cai = _times(ai, b), _times(c, ai)
-    s = _inverse2(_minus(d, _times(c, aib)))
+    s = _inverse2(_plus(d, _times(c, aib)), [rest + rest * sum(r) for r in cai])
     right, low = _times(aib, s), _times(s, cai)
-    top = _minus(ai, [[-x for x in row] for row in _times(right, cai)])
-    return [
-        *([*t, *(-x for x in r)] for t, r in zip(top, right, strict=True)),
-        *([*(-x for x in left), *e] for left, e in zip(low, s, strict=True)),
-    ]
+    top = _plus(ai, _times(right, cai))
+    return [[*left, *right] for left, right in zip([*top, *low], [*right, *s], strict=True)]
 
 
-def _inverse2(m):
-    (a, b), (c, d) = m
-    one = 1 / (a * d - b * c)
-    return [[d * one, -b * one], [-c * one, a * one]]
+def _inverse2(m, sums):
+    """Of the matrix with these sums of rows, and off its diagonal -m."""
+    (_, x), (y, _) = m
+    u, v = sums
+    one = 1 / (u * v + u * y + v * x)
+    return [[(v + y) * one, x * one], [y * one, (u + x) * one]]
 
 
 def _times(x, y):
     return [[x[i][0] * y[0][j] + x[i][1] * y[1][j] for j in range(2)] for i in range(2)]
 
 
-def _minus(x, y):
-    return [[x[i][j] - y[i][j] for j in range(2)] for i in range(2)]
+def _plus(x, y):
+    return [[x[i][j] + y[i][j] for j in range(2)] for i in range(2)]
 
 
 def _check(*, gamma, pays, rate=None, **policies):
