@@ -61,6 +61,9 @@ QUIZ_BYTES = 300_000
 def use_style() -> None:
     """Switch matplotlib to the style of the book; call it once, before the first figure."""
     mpl.rcParams.update(STYLE)
+    if "inline" in plt.get_backend():
+        plt.switch_backend(plt.get_backend())
+        plt.uninstall_repl_displayhook()  # it would draw each figure once before it is shown
 
 
 def animation(

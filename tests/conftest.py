@@ -118,23 +118,6 @@ def compilation(request):
     jax.clear_caches()
 
 
-@pytest.fixture
-def run_mutated(tmp_path):
-    """Call `run_mutated(slug, code)`: the chapter runs at smoke with `code` as its first cell.
-
-    Returns the text of each checked cell by name; it is kept until something changes that it
-    depends on. Such a test belongs in the group of its chapter:
-    `@pytest.mark.xdist_group("chapter-<slug>")`.
-    """
-
-    def run(slug: str, code: str) -> dict[str, str]:
-        notebook = jupytext.read(chapters.source(slug))
-        notebook.cells.insert(0, _cell(code))
-        return _kept(slug, notebook, tmp_path, f"{slug} with a wrong kernel")
-
-    return run
-
-
 # A module may hold a function of another by its own name: all are imported again
 ANEW = """
 import sys
@@ -154,10 +137,10 @@ def flipped(tmp_path):
     `wrong` has all wrong kernels of the chapter: for each name its code, and the claims that must
     flip. One notebook at smoke runs them all, one after the other, since half of a short run is
     getting ready. First come the cells that the claims rest on as they are, which must give the
-    pinned verdicts; then after each code those that its claims rest on, or the whole chapter where
-    that is most of it. What came out is kept until something changes that it depends on. Such a
-    test belongs in the group of its chapter: `@pytest.mark.xdist_group("chapter-<slug>")`. Names of
-    an earlier run are gone, so that a cell that is missing is an error and not an old number.
+    pinned verdicts; then after each code those that its claims rest on. What came out is kept until
+    something changes that it depends on. Such a test belongs in the group of its chapter:
+    `@pytest.mark.xdist_group("chapter-<slug>")`. Names of an earlier run are gone, so that a cell
+    that is missing is an error and not an old number.
     """
 
     sys.path.append(str(ROOT / "book" / "_ext"))
@@ -167,32 +150,28 @@ def flipped(tmp_path):
         whole = jupytext.read(chapters.source(slug))
         every = chapters.code_cells(whole)
         settings = next(c for c in every if "parameters" in c.metadata.get("tags", []))
-        parts = {one: dataflow.rests_on(whole, claims) for one, (_, claims) in wrong.items()}
-        short = {one for one, (needed, _) in parts.items() if 2 * len(needed) <= len(every)}
-        tested = set().union(*(wrong[one][1] for one in short))
+        tested = set().union(*(claims for _, claims in wrong.values()))
         # figures are made but not drawn, since nobody looks at them
         quiet = "%config InlineBackend.figure_formats = []"
         cells = [_cell(quiet), settings, _cell('_first = {*globals(), "_first"}')]
 
-        def add(name, needed, last):
+        def add(name, claims):
+            needed, last = dataflow.rests_on(whole, claims)
             chosen = (every[number] for number in needed)
             cells.extend(_cell(cell.source) for cell in chosen if cell is not settings)
             cells.append(_cell(last, tags=["nbval-check-output"], name=name))
 
-        if tested:
-            add("right", *dataflow.rests_on(whole, tested))
-        for one, (code, _) in wrong.items():
+        add("right", tested)
+        for one, (code, claims) in wrong.items():
             # in a namespace of its own: what it defines is not the chapter's
             cells.append(_cell(f"{ANEW}exec({code!r}, {{}})"))
-            needed, last = parts[one]
-            add(one, needed if one in short else range(len(every)), last)
+            add(one, claims)
         notebook = nbformat.v4.new_notebook(metadata=whole.metadata, cells=cells)
         said = _kept(slug, notebook, tmp_path, f"{slug} with wrong kernels")
         pinned = ROOT / "tests" / "reference" / f"{slug}.smoke.json"
         pinned = verdicts(json.loads(pinned.read_text(encoding="utf-8"))["claims"])
-        if tested:
-            right = {one: pinned[one] for one in tested}
-            assert verdicts(said["right"]) == right, "the cells left out matter"
+        right = {one: pinned[one] for one in tested}
+        assert verdicts(said["right"]) == right, "the cells left out matter"
         found = verdicts(said[name])
         return {one for one in wrong[name][1] if found[one] != pinned[one]}
 

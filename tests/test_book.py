@@ -122,20 +122,38 @@ def test_a_zip_is_the_same_each_time_and_holds_what_its_notebooks_need(tmp_path)
     assert len(zipfile.ZipFile(first).read("README.txt").splitlines()) == 5
 
 
-@pytest.mark.xdist_group("chapter-fedavg")
-def test_an_instructors_notebook_runs_outside_the_checkout(tmp_path):
-    """One chapter from the zip, the cheapest; that the others have the page's cells is above."""
-    packed, folder = hand_out.pack(["fedavg"], "instructor", tmp_path), tmp_path / "zip"
+ALONE = """
+import os, socket
+os.environ.pop("OPENAI_API_KEY", None)
+right = socket.socket.connect
+def connect(self, address):
+    if isinstance(address, tuple) and address[0] != "127.0.0.1":
+        raise AssertionError(f"the chapter calls {address}")
+    return right(self, address)
+socket.socket.connect = connect
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("chapter-tradeoffs")
+def test_an_instructors_notebook_runs_outside_the_checkout_and_talks_to_this_machine_only(tmp_path):
+    """From the zip, the chapter that asks models; that the others have the page's cells is above.
+
+    It needs no key.
+    """
+    packed, folder = hand_out.pack(["tradeoffs"], "instructor", tmp_path), tmp_path / "zip"
     zipfile.ZipFile(packed).extractall(folder)
-    notebook = nbformat.read(folder / "fedavg.ipynb", 4)
+    notebook = nbformat.read(folder / "tradeoffs.ipynb", 4)
     where = f"import lib\n\nassert {str(folder)!r} in str(lib.__path__)"
 
     def run():
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(ALONE))
         notebook.cells.append(nbformat.v4.new_code_cell(where))
-        return reference.checked(run_smoke(notebook, tmp_path, "fedavg from the zip", folder))
+        return reference.checked(run_smoke(notebook, tmp_path, "tradeoffs from the zip", folder))
 
-    pinned = ROOT / "tests" / "reference" / "fedavg.smoke.json"
-    assert kept(packed.read_bytes(), run) == json.loads(pinned.read_text(encoding="utf-8"))
+    pinned = ROOT / "tests" / "reference" / "tradeoffs.smoke.json"
+    depends_on = packed.read_bytes() + ALONE.encode()
+    assert kept(depends_on, run) == json.loads(pinned.read_text(encoding="utf-8"))
 
 
 def test_the_wheel_has_all_of_lib(tmp_path):

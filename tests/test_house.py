@@ -350,13 +350,6 @@ def test_a_bad_request_is_answered_in_one_line(house, monkeypatch, capsys, words
     assert not (house / "_executed").exists()
 
 
-def test_a_wrong_kernel_is_really_used(house, run_mutated, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(house))
-    monkeypatch.setattr("conftest.ROOT", house)
-    patch = "from lib.shapes import square\nimport lib.shapes\nlib.shapes.area = lambda a: -1"
-    assert run_mutated("alpha", patch) == {"claims": "'area -1 None'"}
-
-
 def test_verdicts_are_compared_and_never_with_nothing(house):
     """A reference that differs fails; one that is empty, or of other cells, is an error."""
     (house / "tests" / "reference").mkdir(parents=True)
