@@ -95,6 +95,11 @@ def pytest_collect_file(file_path, parent):
         return Verdicts.from_parent(parent, path=file_path)
 
 
+def pytest_collection_modifyitems(items):
+    """Long ones first, or one worker waits for the other's: chapters, then the pages of these."""
+    items.sort(key=lambda item: (not isinstance(item, Verdict), item.path.name != "test_pages.py"))
+
+
 def smoke_run(slug: str) -> Path:
     """The notebook of a chapter's smoke run, which runs if it is not today's."""
     command = [sys.executable, RUN / "run.py", "--scale", "smoke", "--chapters", slug]
@@ -215,6 +220,7 @@ def run_smoke(
     nbformat.write(notebook, before)
     command = [sys.executable, "-m", "papermill", before, after, "-k", "python3"]
     command += ["-p", "scale", "smoke", "--cwd", cwd or ROOT / "book", "--no-progress-bar"]
+    command += ["--no-request-save-on-cell-execute", "--autosave-cell-every", "0"]
     environment = os.environ | {
         "EXECUTABLE_PAPERS_OFFLINE": "1",
         "XLA_FLAGS": chapters.SMOKE_FLAGS,

@@ -48,6 +48,8 @@ def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
             kernel_name="python3",
             cwd=ROOT / "book",
             progress_bar=False,
+            request_save_on_cell_execute=False,  # nobody reads a notebook that is not done
+            autosave_cell_every=0,
         )
     except papermill.PapermillExecutionError:
         os.replace(running, out.with_suffix(".failed.ipynb"))
