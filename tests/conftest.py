@@ -109,16 +109,19 @@ def smoke_run(slug: str) -> Path:
     return chapters.executed(slug, "smoke")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compilation(request):
-    """What XLA does for a module of tests: little, and then it forgets.
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """XLA optimises nothing but for tests marked `computes`.
 
-    Most of a unit test is compilation, and XLA compiles in two thirds of the time if it optimises
-    nothing. A module whose tests compute for longer, or measure speed or rounding, says
-    `COMPUTES = True`. Two workers with the programs of all modules would need ten gigabytes.
+    Most of a unit test is compilation, which then takes two thirds of the time.
     """
-    computes = getattr(request.module, "COMPUTES", False)
+    computes = item.get_closest_marker("computes") is not None
     jax.config.update("jax_disable_most_optimizations", not computes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget():
+    """Two workers with the programs of all modules would need ten gigabytes."""
     yield
     jax.clear_caches()
 

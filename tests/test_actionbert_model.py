@@ -445,6 +445,7 @@ def test_devices_that_share_a_batch_find_the_same(learner, seen, pairs):
     assert np.abs(one - two).max() < 1e-3 < np.abs(one - ravel_pytree(learner)[0]).max()
 
 
+@pytest.mark.computes
 def test_true_clicks_teach_where_they_lead_and_shuffled_ones_do_not(apps, seen, learner):
     """Hidden B on few apps: how often the next screen is found among those of 32 clicks."""
     traces, found = screens.crawl(apps, 6, 20, 0), {}

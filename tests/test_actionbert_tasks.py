@@ -102,6 +102,7 @@ def test_a_table_rule_says_the_most_frequent_label():
     np.testing.assert_array_equal(found, [3, 7, 8, -1])
 
 
+@pytest.mark.computes
 def test_glyph_type_and_slot_tell_so_much_of_an_icons_function(made):
     """A9: rules that use no text, from 600 apps, on unseen ones."""
     known, new = screens.make_apps(made, 600, 1), screens.make_apps(made, 150, 7001)

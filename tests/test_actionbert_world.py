@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from lib.actionbert import drawing, encoders, screens, world
 from lib.actionbert.screens import BODY, FIELDS, SLOTS, Rates
 
-COMPUTES = True
+pytestmark = pytest.mark.computes
 FEW = 60  # apps
 
 

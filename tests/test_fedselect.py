@@ -616,6 +616,7 @@ def test_server_steps_that_count_keep_counting():
     np.testing.assert_array_equal(np.asarray(memory[0].mu)[:, 0] > 0, np.arange(5) == 1)
 
 
+@pytest.mark.computes
 def test_more_words_a_client_help():
     size = dict(vocab=17_983, topics=220)
     corpus = zipf_corpus(2, documents=12_000, authors=400, **size)

@@ -13,7 +13,7 @@ import pytest
 from lib import life, parallel
 from lib.life import gpu, replicators, splitmix
 
-COMPUTES = True
+pytestmark = pytest.mark.computes
 STEPS = 8192
 
 

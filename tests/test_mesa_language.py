@@ -156,6 +156,7 @@ def test_a_model_without_memory_has_no_in_context_score(text):
         assert each[-1, t] == pytest.approx(wanted, abs=1e-4)
 
 
+@pytest.mark.computes
 def test_a_layer_with_shifted_keys_learns_in_context():
     """Random strings, each said over and over: only what was said before tells what comes next."""
     rng = np.random.default_rng(0)

@@ -444,6 +444,7 @@ def test_a_recipe_says_how_large_and_how_noisy_its_sequences_are(tiny, tmp_path,
     assert paper_scale.load("LSA-6").about["made"] == told | {"n": 10, "sigma": 0.1}
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("name", [p.stem for p in sorted(paper_scale.WEIGHTS.glob("*.eqx"))])
 def test_stored_weights_have_the_recorded_error(name):
     kept, recipe = paper_scale.load(name), paper_scale.RECIPES[name]

@@ -435,6 +435,7 @@ def test_pairs_are_what_they_say(clips):
     assert np.isfinite(pairs.positive).all()
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(
     "train, steps, options",
     [

@@ -14,9 +14,8 @@ from lib.tradeoffs import endpoint, tiny_lm
 from lib.tradeoffs.game import SHORT, Trial, battery, render
 
 # what its fixtures compute is wanted once, not by each worker
-pytestmark = pytest.mark.xdist_group("tiny_lm")
+pytestmark = [pytest.mark.xdist_group("tiny_lm"), pytest.mark.computes]
 
-COMPUTES = True
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 
