@@ -76,18 +76,24 @@ def animation(
 ) -> Image:
     """Draw one frame after another and return them as an animated GIF.
 
-    `draw(figure, frame)` fills an empty figure; the last frame stays three times as long. A GIF
-    needs no script and no server, so that it moves in the built page and in a notebook alike.
+    `draw(figure, frame)` fills an empty figure; the last frame stays three times as long. Axes stay
+    where the first frame has them. A GIF needs no script and no server, so that it moves in the
+    built page and in a notebook alike.
 
     Raises ValueError if there are no frames or the alternative text is empty.
     """
     if not len(frames) or not alt.strip():
         raise ValueError(f"animation needs frames and an alt text, got {len(frames)} and {alt!r}")
-    pictures = []
+    pictures, places = [], []
     for frame in frames:
         figure = plt.figure(figsize=figsize, dpi=90)
         draw(figure, frame)
+        if len(places) == len(figure.axes):  # laid out once, which takes as long as drawing
+            figure.set_layout_engine("none")
+            for ax, place in zip(figure.axes, places, strict=True):
+                ax.set_position(place)
         figure.canvas.draw()
+        places = [ax.get_position(original=True) for ax in figure.axes]
         pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
         pictures.append(
             Picture.fromarray(pixels).convert("P", palette=Picture.Palette.ADAPTIVE, colors=64)

@@ -626,9 +626,9 @@ def test_more_words_a_client_help():
     words = tags.most_frequent(*corpus[:2], parts[0], 17_983)
     read = partial(tags.read_documents, *corpus, words=words, n=17_983, tag_count=220)
     clients, test = tags.group_clients(read(parts[0])), read(parts[1])
-    run = partial(tags.train_tagger, clients, test, seed=0, rounds=20, eval_every=5)
+    run = partial(tags.train_tagger, clients, test, seed=0, rounds=4, eval_every=2)
     few, some = run(m=3), run(m=1_000)
-    np.testing.assert_array_equal(run(m=1_000, rounds=5).recall, some.recall[:1])
+    np.testing.assert_array_equal(run(m=1_000, rounds=2).recall, some.recall[:1])
     assert some.recall[-1] > few.recall[-1] + 0.05
     assert (few.keys <= 3).all() and (few.distinct <= few.keys.sum(1)).all()
 
