@@ -203,10 +203,18 @@ class Claims:
 def interval(low: float | None, high: float | None) -> str:
     """What is accepted, in words; None leaves a side open."""
     if low is None:
-        return f"≤ {number(high)}"
+        return f"≤ {_bound(high)}"
     if high is None:
-        return f"≥ {number(low)}"
-    return f"{number(low)} to {number(high)}"
+        return f"≥ {_bound(low)}"
+    if (text := _bound(low)) != _bound(high) or low == high:
+        return f"{text} to {_bound(high)}"
+    return f"{low:.6g} to {high:.6g}"
+
+
+def _bound(value: float) -> str:
+    """A bound as it was chosen, if that takes five digits at most: 0.9999 must not read 1."""
+    chosen = f"{value:.5g}"
+    return chosen if float(chosen) == value and 1e-3 <= abs(value) < 1000 else number(value)
 
 
 def number(value: float) -> str:

@@ -143,7 +143,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence], *, caption: str) -> HTM
     body = "".join("<tr>" + "".join(f"<td>{cell(v)}</td>" for v in row) + "</tr>" for row in rows)
     return HTML(
         "<div class='results-box' tabindex='0' role='region' aria-label='Table of results'>"
-        f"<table class='results'><caption>{html.escape(caption)}</caption>"
+        f"<table class='results'><caption><span>{html.escape(caption)}</span></caption>"
         f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

@@ -74,6 +74,16 @@ def test_cells_are_short(slug):
 
 
 @every_chapter
+def test_what_is_drawn_is_seen(slug):
+    """A notebook shows the value of a cell's last line only; a table before it would be lost."""
+    for cell in code(slug):
+        lines = [line for line in cell.source.splitlines() if not line.startswith("%")]
+        for line in ast.parse("\n".join(lines)).body[:-1]:
+            call = ast.unparse(line) if isinstance(line, ast.Expr) else ""
+            assert not call.startswith("figures.") or call == "figures.use_style()", call
+
+
+@every_chapter
 def test_chapter_survives_the_way_to_a_notebook_and_back(slug):
     before = jupytext.read(chapters.source(slug))
     notebook = nbformat.reads(nbformat.writes(before), 4)
