@@ -286,16 +286,16 @@ class PaperCard(BookDirective):
             f"{html.escape(entry['authors'])}. <em>{html.escape(entry['paper'])}</em>. "
             f"<a href='{link}'>arXiv {entry['arxiv']}</a>"
         )
-        if run:
-            facts = facts_of(run)
-            times = {facts["scale"]: facts} | times  # recorded: alone on its machine
-        lasted = [
-            f"{scale}: {clock(times[scale]['wall_seconds'])} "
-            f"<span class='where'>({times[scale]['cpu_seconds']:.0f} CPU-s)</span>"
-            if scale in times
-            else f"{scale}: <span class='where'>not yet recorded</span>"
-            for scale in SCALES
-        ]
+        here = {(facts := facts_of(run))["scale"]: facts} if run else {}
+        lasted = []
+        for scale in SCALES:
+            if facts := times.get(scale) or here.get(scale):
+                how = "recorded alone" if scale in times else "this build"
+                text = f"{facts['cpu_seconds']:.0f} CPU-s, {how}"
+                text = f"{clock(facts['wall_seconds'])} <span class='where'>({text})</span>"
+            else:
+                text = "<span class='where'>not yet recorded</span>"
+            lasted.append(f"{scale}: {text}")
         verdict = sentence(claims_of(run)) if run else "not yet run"
         smoke = (
             "<p class='smoke-note'><strong>This page shows the smoke run</strong>: small embedded "
