@@ -88,7 +88,8 @@ def animation(
     for frame in frames:
         figure = plt.figure(figsize=figsize, dpi=90)
         draw(figure, frame)
-        if len(places) == len(figure.axes):  # laid out once, which takes as long as drawing
+        # laid out once; but a title of the whole figure has its place from the layout
+        if len(places) == len(figure.axes) and not figure.get_suptitle():
             figure.set_layout_engine("none")
             for ax, place in zip(figure.axes, places, strict=True):
                 ax.set_position(place)
