@@ -11,7 +11,7 @@ from jax import lax
 from sklearn.metrics import log_loss
 
 from lib import fedavg
-from lib.fedavg import experiment, networks
+from lib.fedavg import experiments, networks
 from lib.parallel import device_mesh
 
 KEY = jax.random.key(0)
@@ -336,7 +336,7 @@ def test_the_fastest_learning_rate_of_a_grid_is_kept(digits, monkeypatch):
     alone = fedavg.learning_curve(model, federation, test, name="one", lrs=(0.1,), **options)
     assert grid.lr == 0.1 and grid.interior is False and alone.interior is None
     assert grid.to_target == pytest.approx(alone.to_target, abs=0.5)
-    never = experiment.Curve([1, 2], [0.1, 0.2], None, 0.1, None)
+    never = experiments.Curve([1, 2], [0.1, 0.2], None, 0.1, None)
     assert fedavg.speedup(never, alone) == pytest.approx(2 / alone.to_target)
     assert fedavg.speedup(alone, never) == 0 and never.shown == "> 2"
 

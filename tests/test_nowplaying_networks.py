@@ -87,9 +87,9 @@ def test_sizes_are_those_of_table_2c():
     model = detector.Detector(KEY)
     network = detector.fold(model, training.fresh_statistics(model.scale))
     normalisations = model.scale.size + model.shift.size
-    assert detector.count_params(model) == 8593
-    assert detector.count_params(model) - normalisations == 8209
-    assert detector.count_params(network) - network.bias.size == 8209
+    assert training.count_params(model) == 8593
+    assert training.count_params(model) - normalisations == 8209
+    assert training.count_params(network) - network.bias.size == 8209
     vector, dense = 4 * 32 + 32 * 32, 5 * 32 * 8 + 8
     assert detector.multiply_adds(model) == 63 * vector + dense == 73_864
     again = detector.multiply_adds(model, streaming=False)
@@ -289,7 +289,7 @@ def test_the_papers_day():
 
 def test_numbers_of_a_fingerprinter():
     builds = [partial(fingerprint.Fingerprinter, d=d) for d in (64, 96, 128)]
-    counts = [fingerprint.count_params(jax.eval_shape(build, KEY)) for build in builds]
+    counts = [training.count_params(jax.eval_shape(build, KEY)) for build in builds]
     widths = [1, 16, 32, 32, 48, 48, 96, 96, 160, 160]
     trunk = 9 * 16 + sum(3 * a * b for a, b in zip(widths[1:-1], widths[2:], strict=True))
     trunk += 2 * sum(widths[1:])

@@ -132,7 +132,7 @@ run = names[way] if way in names else parts(clips)[way]
 
 
 def tell():
-    besides = 4 * fingerprint.count_params(encoder)
+    besides = 4 * training.count_params(encoder)
     if way == "floats":
         return task.told(run, prints.nbytes, besides)
     besides += database.centroids.nbytes + database.codebooks.nbytes

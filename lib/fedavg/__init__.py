@@ -9,7 +9,7 @@ from lib.fedavg.algorithm import (
     train,
     updates_per_round,
 )
-from lib.fedavg.experiment import Curve, learning_curve, speedup
+from lib.fedavg.experiments import Curve, learning_curve, speedup
 from lib.fedavg.interpolation import align_hidden_units, interpolate_loss
 from lib.fedavg.networks import (
     CharLSTM,

@@ -1,6 +1,6 @@
 """Soups of self-modifying programs (Agüera y Arcas et al., 2024), bit for bit the authors'."""
 
-from lib.life.experiment import (
+from lib.life.experiments import (
     KINDS,
     colony,
     kinds,

@@ -297,11 +297,6 @@ def frame_count(samples: int) -> int:
     return max((samples - DETECTOR.frame) // DETECTOR.hop + 1, 0)
 
 
-def count_params(model: Detector | Network) -> int:
-    """How many numbers a network has."""
-    return sum(leaf.size for leaf in jax.tree.leaves(model))
-
-
 def multiply_adds(model: Detector | Network, *, streaming: bool = True) -> int:
     """Multiplications of one answer: 73,864 in a stream, 495,496 if each window starts anew."""
     lengths = layer_lengths(window_frames())[1:]

@@ -147,11 +147,6 @@ def fingerprints(
     return np.split(np.concatenate(found), ends) if found else []
 
 
-def count_params(model: Fingerprinter | Encoder) -> int:
-    """How many numbers a network has."""
-    return sum(leaf.size for leaf in jax.tree.leaves(model))
-
-
 @jax.jit
 def fold(model: Fingerprinter, statistics: tuple[Statistics, ...]) -> Encoder:
     """The trained network without batch normalisation: its factors go into the kernels."""

@@ -92,6 +92,11 @@ def start(model: PyTree, statistics: Statistics | tuple[Statistics, ...]) -> Sta
     return State(model, statistics, jax.jit(optax.scale_by_adam().init)(model), 0)
 
 
+def count_params(model: PyTree) -> int:
+    """How many numbers a network has."""
+    return sum(leaf.size for leaf in jax.tree.leaves(model))
+
+
 @partial(jax.jit, static_argnames=("shapes", "spreads"))
 def normals(
     key: PRNGKeyArray, *, shapes: tuple[tuple[int, ...], ...], spreads: tuple[float, ...]
