@@ -190,6 +190,10 @@ def snakemake(profile: str, todo: dict[str, tuple]) -> list[str]:
     settings.write_text(json.dumps({"runs": list(todo.values()), "threads": threads}))
     command = [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}"]
     command += ["--configfile", settings.relative_to(ROOT).as_posix()]
+    # The longer half first: a long one that comes last leaves a core idle
+    longest = sorted(todo, key=lambda name: expected[name] or 0, reverse=True)[: len(todo) // 2]
+    files = [executed(*todo[name]).relative_to(ROOT).as_posix() for name in longest]
+    command += ["--prioritize", *files] if files else []
     start = time.monotonic()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGINT may come in ignored
         signal.signal(number, signal.default_int_handler)
