@@ -206,7 +206,9 @@ def interval(low: float | None, high: float | None) -> str:
         return f"≤ {_bound(high)}"
     if high is None:
         return f"≥ {_bound(low)}"
-    if (text := _bound(low)) != _bound(high) or low == high:
+    if low == high:
+        return f"exactly {_bound(low)}"
+    if (text := _bound(low)) != _bound(high):
         return f"{text} to {_bound(high)}"
     return f"{low:.6g} to {high:.6g}"
 
@@ -214,13 +216,15 @@ def interval(low: float | None, high: float | None) -> str:
 def _bound(value: float) -> str:
     """A bound as it was chosen, if that takes five digits at most: 0.9999 must not read 1."""
     chosen = f"{value:.5g}"
-    return chosen if float(chosen) == value and 1e-3 <= abs(value) < 1000 else number(value)
+    as_is = float(chosen) == value and 1e-3 <= abs(value) < 1000
+    return chosen.replace("-", "−") if as_is else number(value)
 
 
 def number(value: float) -> str:
     """A number as readers see it: three significant digits, no more."""
     if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+        text = f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return text.replace("-", "−")
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}×10<sup>{int(exponent)}</sup>".replace("-", "−")
 
@@ -230,8 +234,8 @@ def shown(test: dict) -> str:
     if test.get("ours") is None:
         return "–"
     text = f"<strong>{number(test['ours'])}</strong>"
-    if test.get("spread"):
-        low, high = map(number, test["spread"])
+    low, high = map(number, test.get("spread") or (0, 0))
+    if low != high:
         text += f" <span class='where'>{low} to {high} over seeds</span>"
     return text
 

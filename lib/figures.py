@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib as mpl
@@ -127,6 +128,18 @@ def pixels(
     return picture
 
 
+MINUS = re.compile(r"(?<![\w.)-])-(?=[.\d])")
+ZERO = re.compile(r"(?<![\w.)])[+−]?(0(?:\.0+)?)(?:e[+-]?\d+)?(?![.\w])")
+POWER = re.compile(r"(?<![\w.])(\d(?:\.\d+)?)e\+?(-?)0*(\d+)(?!\w)")
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def typeset(text: str) -> str:
+    """Numbers that Python wrote as a book has them: −1 for -1, 2×10⁻⁷ for 2e-07, 0 for -0."""
+    text = ZERO.sub(r"\1", MINUS.sub("−", text))
+    return POWER.sub(lambda of: f"{of[1]}×10{(of[2] + of[3]).translate(RAISED)}", text)
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence], *, caption: str) -> HTML:
     """A table of results; None is shown as a dash, a float with three significant digits.
 
@@ -138,7 +151,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence], *, caption: str) -> HTM
 
     def cell(value) -> str:
         text = "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
-        return html.escape(text)
+        return html.escape(typeset(text))
 
     top = "".join(f"<th scope='col'>{cell(h)}</th>" for h in head)
     body = "".join("<tr>" + "".join(f"<td>{cell(v)}</td>" for v in row) + "</tr>" for row in rows)

@@ -103,6 +103,21 @@ def test_tables_escape_round_and_show_gaps():
     assert "a&lt;b" in shown and "1.23" in shown and "1.234" not in shown and "–" in shown
 
 
+@pytest.mark.parametrize(
+    "python, book",
+    [
+        ("-1.5 to -.5", "−1.5 to −.5"),
+        ("-0.0 ± 0.1", "0.0 ± 0.1"),
+        ("2e-07", "2×10⁻⁷"),
+        ("1.5e+05", "1.5×10⁵"),
+        ("0e+00", "0"),
+        ("LSA-2, 2023-09-11, 3-5, 9f2e-07, +0.05", "LSA-2, 2023-09-11, 3-5, 9f2e-07, +0.05"),
+    ],
+)
+def test_numbers_are_set_as_in_a_book(python, book):
+    assert figures.typeset(python) == book
+
+
 def test_series_for_the_record_travel_in_the_metadata():
     data, metadata = recorded.Runs(cnn={"rounds": [1]})._repr_mimebundle_()
     assert metadata == {"recorded_runs": {"cnn": {"rounds": [1]}}} and "cnn" in data["text/plain"]
