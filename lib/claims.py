@@ -230,13 +230,17 @@ def number(value: float) -> str:
 
 
 def shown(test: dict) -> str:
-    """Our number with its spread over seeds, from a test's dictionary."""
+    """Our number with its spread over seeds or trainings, from a test's dictionary."""
     if test.get("ours") is None:
         return "–"
-    text = f"<strong>{number(test['ours'])}</strong>"
+    ours, rounded = test["ours"], float(f"{test['ours']:.3g}")
+    held, seen = (Test("", x, test["low"], test["high"]).holds for x in (ours, rounded))
+    # three digits may lie on the other side of a bound
+    text = number(ours) if held == seen else f"{ours:.5g}".replace("-", "−")
+    text = f"<strong>{text}</strong>"
     low, high = map(number, test.get("spread") or (0, 0))
     if low != high:
-        text += f" <span class='where'>{low} to {high} over seeds</span>"
+        text += f" <span class='where'>{low} to {high} over runs</span>"
     return text
 
 

@@ -103,6 +103,11 @@ def test_tables_escape_round_and_show_gaps():
     assert "a&lt;b" in shown and "1.23" in shown and "1.234" not in shown and "–" in shown
 
 
+def test_a_number_is_not_rounded_over_its_bound():
+    table = Claims(claim(3.9972, low=3.996, high=3.998), slug="x", scale="smoke")
+    assert "<strong>3.9972</strong>" in table._repr_mimebundle_()[0]["text/html"]
+
+
 @pytest.mark.parametrize(
     "python, book",
     [

@@ -228,7 +228,8 @@ def test_line(test: dict) -> str:
     paper = f", paper {html.escape(test['paper'])}" if test["paper"] else ""
     spread = ""
     if test.get("spread"):
-        spread = ", seeds {} to {}".format(*map(number, test["spread"]))
+        low, high = map(number, test["spread"])
+        spread = f", runs {low} to {high}" if low != high else ""
     ours = shown(test | {"spread": None})
     return f"{html.escape(test['statistic'])}: {ours} ({accepted}{paper}{spread})"
 
