@@ -231,7 +231,7 @@ def test_registry_is_complete():
 
 @pytest.mark.parametrize(
     "load",
-    ["mnist", "cifar10", "shakespeare", "wikitext2", "emnist", "stackoverflow", "commits", "music"],
+    ["mnist", "cifar10", "shakespeare", "wikitext2", "emnist", "stackoverflow", "music"],
     ids=str,
 )
 def test_smoke_looks_at_nothing(load, monkeypatch, tmp_path):
@@ -239,6 +239,15 @@ def test_smoke_looks_at_nothing(load, monkeypatch, tmp_path):
     monkeypatch.setattr(store, "fetch_file", None)
     data = getattr(datasets, load)("smoke")
     assert data.source == "embedded" and "smoke" in str(data.banner)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """The standard library as a federation, made without a look at data: for three tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(store.FOLDER, str(tmp_path_factory.mktemp("a") / "nowhere"))
+        patch.setattr(store, "fetch_file", None)
+        return datasets.commits("smoke")
 
 
 def test_laptop_falls_back_under_a_banner_and_paper_does_not(monkeypatch):
@@ -620,8 +629,10 @@ class HTTPServer(Base):
     }
 
 
-def test_the_standard_library_is_a_federation():
-    data = datasets.commits("smoke")
+@pytest.mark.xdist_group("library")
+def test_the_standard_library_is_a_federation(library):
+    data = library
+    assert data.source == "embedded" and "smoke" in str(data.banner)
     documents = np.bincount(data.author, minlength=len(data.names))
     words, tags = np.bincount(data.tokens), np.bincount(data.tags)
     assert 150 < len(data.names) < 600 and 4000 < len(data.author) < 15_000
@@ -648,8 +659,9 @@ def test_a_python_without_sources_says_so(monkeypatch, tmp_path):
         standard_library(None)
 
 
-def test_authors_are_held_out():
-    data = datasets.commits("smoke")
+@pytest.mark.xdist_group("library")
+def test_authors_are_held_out(library):
+    data = library
     split = datasets.split_authors(data, 3, least=10, most_test=300)
     testers = set(data.author[split.test])
     assert len(split.test) == len(set(split.test)) == 300 and (np.diff(split.test) > 0).all()

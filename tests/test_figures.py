@@ -146,6 +146,8 @@ def complaints(tab, axe) -> list:
             tab.set_viewport_size({"width": width, "height": 900})
             if tab.evaluate(over) > 0:
                 all_found.append((theme, width, "is too wide"))
+            if (theme, width) in (("light", 390), ("dark", 1400)):
+                continue  # a colour does not depend on the width, nor a name on the theme
             for it in axe.Axe().run(tab, options=rules).response["violations"]:
                 targets = [node["target"] for node in it["nodes"][:3]]
                 all_found.append((theme, width, it["id"], targets))
