@@ -486,7 +486,8 @@ class Benchmarks(BookDirective):
         more = list(told[0]) if told else []  # columns of their own
         rows = []
         for row in result["rows"]:
-            name = html.escape(f"{row['name']} {row.get('version') or ''}".strip())
+            version = f" ({row['version']})" if row.get("version") else ""
+            name = html.escape(row["name"] + version)
             if row.get("absent"):
                 rows.append([name, "absent", html.escape(row["absent"]), *["" for _ in more]])
                 continue
