@@ -123,15 +123,16 @@ class Scoreboard(BookDirective):
             of_papers = [c for c in everything if c["where"] != BEYOND]
             ours = [c for c in everything if c["where"] == BEYOND]
             text = (
-                f"<strong>{sentence(of_papers)}</strong> of the papers', in {chapters}; of those "
-                f"that are our own, {sentence(ours, short=True)}."
+                f"Of the papers' claims <strong>{sentence(of_papers, short=True)}</strong> that were "
+                f"tested hold, in {chapters}; of our own, {sentence(ours, short=True)}."
             )
             rows = "".join(self.squares(slug, claims) for slug, claims in live.items())
             key = " ".join(badge(v, WORDS[v]) for v in VERDICTS)
             return self.show(
                 f"<p class='verdict-line'>{text}</p><div class='squares'>{rows}</div>"
                 f"<p class='where'>A square is a claim: {key}. A claim has one number or several; "
-                "<em>partly</em> means that some lie where they should. This is one run, "
+                "<em>partly</em> means that some lie where they should; the others do not, or wait "
+                "for a larger scale. This is one run, "
                 f"at scale {book['scale']}, mostly of one seed; "
                 "where a chapter has a recorded run of several, its verdicts stand beside.</p>"
             )
