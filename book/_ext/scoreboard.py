@@ -122,9 +122,10 @@ class Scoreboard(BookDirective):
             chapters = f"{len(live)} chapter" + "s" * (len(live) > 1)
             of_papers = [c for c in everything if c["where"] != BEYOND]
             ours = [c for c in everything if c["where"] == BEYOND]
+            theirs, own = sentence(of_papers, short=True), sentence(ours, short=True)
             text = (
-                f"Of the papers' claims <strong>{sentence(of_papers, short=True)}</strong> that were "
-                f"tested hold, in {chapters}; of our own, {sentence(ours, short=True)}."
+                f"Of the papers' claims <strong>{theirs}</strong> that were tested hold, "
+                f"in {chapters}; of our own, {own}."
             )
             rows = "".join(self.squares(slug, claims) for slug, claims in live.items())
             key = " ".join(badge(v, WORDS[v]) for v in VERDICTS)
