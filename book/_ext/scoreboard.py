@@ -225,8 +225,9 @@ class Outcomes(BookDirective):
 
 
 def test_line(test: dict) -> str:
-    """ "accuracy .91 (accepted ≥ .9, paper .93)" """
-    accepted = f"accepted {interval(test['low'], test['high'])}"
+    """ "accuracy .91 (accepted ≥ .9, paper .93)", or "(missed ≥ .95)" """
+    word = "accepted" if test["holds"] else "<strong>missed</strong>"
+    accepted = f"{word} {interval(test['low'], test['high'])}"
     paper = f", paper {html.escape(test['paper'])}" if test["paper"] else ""
     spread = ""
     if test.get("spread"):
