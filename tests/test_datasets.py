@@ -645,12 +645,23 @@ def test_the_standard_library_is_a_federation(library):
     assert words[: len(words) // 10].sum() > 0.6 * words.sum()  # heavy-tailed, as in any language
     assert np.diff(data.tok_ptr).min() >= 1 and np.diff(data.tag_ptr).min() >= 1
     assert 1.5 < np.diff(data.tag_ptr).mean() < 5 < np.diff(data.tok_ptr).mean() < 40
-    code = "import lib.datasets as d; print(d.fingerprint(d.commits('smoke')))"
+
+
+def test_a_federation_does_not_depend_on_how_strings_are_hashed(monkeypatch, tmp_path):
+    """For a part of the standard library, which is read twice."""
+    for path in sorted(Path(os.__file__).parent.glob("[a-f]*.py")):
+        shutil.copy(path, tmp_path)
+    code = (
+        "import sysconfig; from lib.datasets.commits import fingerprint, standard_library; "
+        f"sysconfig.get_paths = lambda: {{'stdlib': {str(tmp_path)!r}}}; "
+        "print(fingerprint(standard_library(None)))"
+    )
     env = os.environ | {"PYTHONHASHSEED": "11"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == datasets.fingerprint(data)
+    monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(tmp_path)})
+    assert done.stdout.strip() == datasets.fingerprint(standard_library(None))
 
 
 def test_a_python_without_sources_says_so(monkeypatch, tmp_path):

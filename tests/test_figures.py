@@ -346,6 +346,21 @@ class Player:
             self.tab.keyboard.press(choices[self.level() - 1])
         return self.said.inner_text()
 
+    def play_at_once(self, choices: str) -> str:
+        """The same inside the browser, since each key takes its time to get there."""
+        self.box.evaluate(AT_ONCE, choices)
+        return self.said.inner_text()
+
+
+AT_ONCE = """(box, choices) => {
+    const again = box.querySelector(".game-again");
+    if (!again.disabled) again.click();
+    for (let round = 0; round < 10; round++) {
+        const level = Number(box.querySelector(".game-question strong").textContent.match(/\\d+$/));
+        box.querySelectorAll(".game-options button")[choices[level - 1] - 1].click();
+    }
+}"""
+
 
 def test_the_game_in_a_browser(browser, game_page):
     """Asks what our harness asks, counts, compares as numpy does, clean for axe."""
@@ -388,12 +403,13 @@ def test_the_game_in_a_browser(browser, game_page):
         ("2222222222", "You always gave up points."),
         ("3333333333", "You never gave up a point."),
     ]:
-        assert words in player.play(choices), choices
+        play = player.play if choices == "3323322222" else player.play_at_once
+        assert words in play(choices), choices
 
     rng = np.random.default_rng(0)
     shares = np.array([CURVES["pain"][name]["share"] for name in MODELS])
     for choices in ["3322222222", *("".join(row) for row in rng.choice([*"123"], (3, 10)))]:
-        player.play(choices)
+        player.play_at_once(choices)
         gaps = np.abs((np.array([*choices]) == "3") - shares)
         rows = player.box.locator(".game-models button")
         shown = [re.search(r"([\d.]+) of 10 differ", text)[1] for text in rows.all_inner_texts()]
