@@ -89,14 +89,17 @@ def rests_on(notebook: dict, claims: set[str]) -> tuple[list[int], str]:
 
 
 def _origin(code, names, used):
-    home, seen, votes = code[-1].section, set(), {}
+    home, seen, votes = code[-1].section, {"scale", "seed"}, {}
+    data = set()
+    for _ in range(DEPTH):  # a function that uses one that uses data does so itself
+        data |= {name for s in code if _tells(s, data) for name in s.touches}
     for _ in range(DEPTH):
         further = set()
         for name in sorted(names - seen):
             where = [s for s in code if name in s.touches]
             if where and where[-1].section == home:
                 further |= where[-1].loads | where[-1].later
-            elif where and where[-1].section:
+            elif where and where[-1].section and _tells(where[-1], data):
                 weight = 1 / max(used.count(name), 1)
                 votes[where[-1].section] = votes.get(where[-1].section, 0) + weight
         seen |= names
@@ -106,6 +109,11 @@ def _origin(code, names, used):
     order = list(dict.fromkeys(s.section for s in code))
     best = max(votes, key=lambda s: (votes[s], order.index(s)), default=None)
     return best if votes.get(best, 0) >= FEW else None
+
+
+def _tells(piece, data):
+    """No function that computes with its arguments alone: that one may stand anywhere."""
+    return not piece.later or bool(piece.later & data)
 
 
 def _code(notebook):
