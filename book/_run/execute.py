@@ -16,7 +16,7 @@ from pathlib import Path
 import jupytext
 import papermill
 
-from chapters import ROOT, SMOKE_FLAGS, current, data_of, executed, key, seal, source
+from chapters import FLAGS, ROOT, current, data_of, executed, key, seal, source
 
 
 def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
@@ -36,8 +36,9 @@ def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
     out.with_suffix(".failed.ipynb").unlink(missing_ok=True)
     resumed = any(kept.iterdir())
     os.environ["EXECUTABLE_PAPERS_RESUME"] = str(kept)
-    if scale == "smoke":
-        os.environ.setdefault("XLA_FLAGS", SMOKE_FLAGS)
+    os.environ.setdefault("XLA_FLAGS", FLAGS[scale])
+    # XLA takes memory for each result and gives it back; in large pages that costs half as much
+    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     running = kept / out.name
     start = time.monotonic()
     try:
