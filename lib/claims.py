@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from lib import recorded
 from lib.scale import check
@@ -86,6 +87,16 @@ class Test:
             "high": self.high,
             "holds": self.holds,
         }
+
+
+def when(measured: bool, value: Any | Callable[[], Any]) -> Any:
+    """The `value` of a Test, or None where this scale does not measure it.
+
+    A function is called only where it is measured: elsewhere what it needs may not be there.
+    """
+    if not measured:
+        return None
+    return value() if callable(value) else value
 
 
 @dataclasses.dataclass(frozen=True)

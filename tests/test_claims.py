@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from lib import figures, recorded, scale
-from lib.claims import NOT_TESTED, Claim, Claims, Test, number
+from lib.claims import NOT_TESTED, Claim, Claims, Test, number, when
 from lib.parallel import each
 
 
@@ -34,6 +34,11 @@ def claim(*ours, id="C1", low=1.0, high=2.0):
 )
 def test_verdict_follows_from_the_intervals(ours, verdict):
     assert claim(*ours).verdict == verdict
+
+
+def test_what_is_not_measured_is_not_computed():
+    assert when(True, 2.0) == when(True, lambda: 2.0) == 2.0
+    assert when(False, 2.0) is when(False, lambda: 1 / 0) is None
 
 
 def test_claims_show_themselves_as_text_html_and_json():
