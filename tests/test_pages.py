@@ -152,6 +152,13 @@ def test_the_theme_shows_no_second_header_and_no_dead_buttons(pages):
         assert "OWNER" not in buttons and "github.com" not in buttons, name
 
 
+def test_numbers_in_sentences_are_set_as_in_a_book(pages):
+    found = [re.findall(r'class="pasted-text">([^<]*)<', page) for page in pages.values()]
+    glued = [text for page in found for text in page]
+    assert any(one.startswith("−") for one in glued) and any("×10" in one for one in glued)
+    assert not [one for one in glued if re.search(r"^-|\de[+-]\d", one)]
+
+
 def test_pages_load_nothing_from_elsewhere(pages):
     for name, page in pages.items():
         for tag in attributes(page, "script", "link", "img", "iframe"):

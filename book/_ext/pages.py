@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from lib.figures import typeset
+
 # the typesetter, what it loads when a formula asks for it, its fonts, and speech in English
 MATHJAX = ("tex-chtml.js", "input/tex/extensions/", "output/chtml/fonts/woff-v2/", "a11y/")
 MATHJAX += tuple(f"sre/mathmaps/{name}.json" for name in ("base", "en", "nemeth"))
@@ -16,6 +18,8 @@ REPAIRS = [
     (r"<img(?= )(?![^>]* alt=)", '<img alt=""'),
     # the old role is deprecated and its list wants items
     (r' role="doc-biblioentry"', ' role="listitem"'),
+    # numbers that a cell has computed: a minus sign, powers of ten
+    (r'(?<=<span class="pasted-text">)[^<]+', lambda found: typeset(found[0])),
 ]
 
 
@@ -52,7 +56,7 @@ def plain_types(app, what, name, obj, options, signature, return_annotation):
 
 
 def accessible(app, exception):
-    """Repair what the theme leaves to people who do not use a mouse or cannot see a picture."""
+    """Repair what is left to those who use no mouse, see no picture, or know no 2e-07."""
     if exception or app.builder.format != "html":
         return
     for page in Path(app.outdir).rglob("*.html"):
