@@ -15,7 +15,7 @@ from jsonschema import ValidationError
 ROOT = Path(__file__).resolve().parents[2]
 SCALES = ("smoke", "laptop", "paper")
 # A smoke run is mostly compilation, a laptop run for a third: XLA optimises less then. That saves a
-# third and a tenth of the CPU time. What is kept of the optimisations saves more than it costs.
+# third and a tenth of the CPU time. To do without fusion would make a laptop run slower.
 FLAGS = {
     "smoke": "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false "
     "--xla_cpu_parallel_codegen_split_count=1",
