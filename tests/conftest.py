@@ -25,7 +25,7 @@ sys.path[:0] = [str(RUN)]
 import chapters  # noqa: E402
 import reference  # noqa: E402
 
-os.environ.setdefault("XLA_FLAGS", chapters.FLAGS["smoke"])
+os.environ.setdefault("XLA_FLAGS", chapters.OPTIMISE["least"])
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax_tests"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_num_cpu_devices", 2)  # what runs over several devices is tested on two
@@ -107,7 +107,7 @@ def smoke_run(slug: str) -> Path:
     """
     if not chapters.current(slug, "smoke"):
         command = [sys.executable, RUN / "execute.py", slug, "smoke", "0", "{}"]
-        environment = os.environ | {"XLA_FLAGS": chapters.FLAGS["smoke"]}
+        environment = os.environ | {"XLA_FLAGS": chapters.OPTIMISE["least"]}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"chapter {slug} does not run:\n{done.stdout}{done.stderr}"
     return chapters.executed(slug, "smoke")
@@ -230,7 +230,7 @@ def run_smoke(
     command += ["--no-request-save-on-cell-execute", "--autosave-cell-every", "0"]
     environment = os.environ | {
         "EXECUTABLE_PAPERS_OFFLINE": "1",
-        "XLA_FLAGS": chapters.FLAGS["smoke"],
+        "XLA_FLAGS": chapters.OPTIMISE["least"],
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }

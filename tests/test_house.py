@@ -190,6 +190,18 @@ def test_code_scale_seed_parameters_and_data_are_in_the_key(house, monkeypatch):
     assert chapters.key("alpha", "smoke") != found[1]
 
 
+def test_what_xla_is_asked_for_is_in_the_key(house):
+    laptop, smoke = keys(), chapters.key("alpha", "smoke")
+    entries = "[{slug: alpha, data: [points], optimise: less}, {slug: beta}, {slug: later}]\n"
+    (house / "book" / "chapters.yml").write_text(entries, encoding="utf-8")
+    assert chapters.xla_flags("alpha", "laptop") and not chapters.xla_flags("beta", "laptop")
+    assert keys()["alpha"] != laptop["alpha"] and keys()["beta"] == laptop["beta"]
+    assert chapters.key("alpha", "smoke") == smoke
+    (house / "book" / "chapters.yml").write_text("[{slug: alpha, optimise: much}]", "utf-8")
+    with pytest.raises(ValueError, match="optimise='much' is not known: use fully, less or least"):
+        chapters.key("alpha", "laptop")
+
+
 def test_recorded_results_are_in_the_key_of_a_chapter_that_reads_them(house):
     before = keys() | {"paper": chapters.key("alpha", "paper")}
     for slug in CELLS:
@@ -385,7 +397,7 @@ def test_the_package_is_committed_and_installed():
 
 
 def test_a_snakemake_that_does_not_start_is_reported_with_what_it_says(house):
-    edit(house / "profiles" / "laptop" / "config.yaml", "cores: all", "executor: nowhere")
+    edit(house / "profiles" / "laptop" / "config.yaml", "keep-going: true", "executor: nowhere")
     failed = run(house, "--scale", "smoke", "--chapters", "beta")
     assert failed.returncode == 1
     assert "beta FAILED. Log: _executed/snakemake.log" in failed.stderr

@@ -181,11 +181,15 @@ def test_ridge_on_features_equals_scikit_learn(short):
 @pytest.mark.parametrize("sigma, best", [(0.1, 10.0), (0.3, 1.0)])
 def test_the_best_lambda_is_the_prior_variance_over_that_of_the_noise(rotations, sigma, best):
     s, w = draw(systems.from_pool, 512, rotations.w, sigma_h=sigma)
-    assert baselines.fit_ridge(s, (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)) == best
+    errors = {
+        lam: float(baselines.mse(baselines.ridge(s[:, :-1], lam), s[:, 1:]))
+        for lam in (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+    }
+    assert min(errors, key=errors.get) == best
     np.testing.assert_allclose(1 / (10 * sigma**2), best, rtol=0.12)
     known = baselines.mse(baselines.oracle(s[:, :-1], w), s[:, 1:])
     np.testing.assert_allclose(known, sigma**2, rtol=0.02)
-    assert known < baselines.mse(baselines.ridge(s[:, :-1], best), s[:, 1:])
+    assert known < errors[best]
 
 
 def test_gradient_step_is_one_step_down_the_loss(short):
@@ -345,10 +349,6 @@ def test_probes_find_what_tokens_hold(rotations):
     tokens = systems.constructed_tokens(s)
     held = probes.probe_past(tokens[:, 8], s, train=300)
     assert held[-2:].max() < 1e-6 and held[:-2].min() > 0.5
-    ahead = probes.probe_by_position(tokens, s, train=300)
-    assert ahead.max() < 1e-6
-    behind = probes.probe_by_position(s, systems.previous(s)[:, :, ::-1] + s, train=300)
-    assert behind[1:].min() > 0.2
 
 
 def test_winsorised_probes_forget_outliers():

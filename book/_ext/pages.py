@@ -55,7 +55,7 @@ def plain_types(app, what, name, obj, options, signature, return_annotation):
     return clean(signature), clean(return_annotation)
 
 
-def accessible(app, exception):
+def repair(app, exception):
     """Repair what is left to those who use no mouse, see no picture, or know no 2e-07."""
     if exception or app.builder.format != "html":
         return
@@ -83,5 +83,5 @@ def setup(app):
     app.connect("html-page-context", thebe_once, priority=901)
     app.connect("autodoc-process-signature", plain_types)
     app.connect("build-finished", only_used_mathjax)
-    app.connect("build-finished", accessible)
+    app.connect("build-finished", repair)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -14,14 +14,12 @@ from jsonschema import ValidationError
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALES = ("smoke", "laptop", "paper")
-# A smoke run is mostly compilation, a laptop run for a third: XLA optimises less then. That saves a
-# third and a tenth of the CPU time. To do without fusion would make a laptop run slower.
-FLAGS = {
-    "smoke": "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false "
-    "--xla_cpu_parallel_codegen_split_count=1",
-    "laptop": "--xla_backend_optimization_level=1",
-    "paper": "",
-}
+# How much XLA optimises. Where compiling is much of a run, less than all makes the run shorter.
+OPTIMISE = {"fully": "", "less": "--xla_backend_optimization_level=1"}
+OPTIMISE["least"] = (
+    OPTIMISE["less"] + " --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1"
+)
 
 
 def catalogue() -> list[dict]:
@@ -46,6 +44,18 @@ def data_of(slug: str, scale: str) -> list[str]:
     entry = next(c for c in catalogue() if c["slug"] == slug)
     fields = ("data", "paper_data") if scale == "paper" else ("data",)
     return [name for field in fields for name in entry.get(field) or []]
+
+
+def xla_flags(slug: str, scale: str) -> str:
+    """What XLA is asked for: a smoke run is mostly compiling, a laptop run as its entry says.
+
+    Raises ValueError if book/chapters.yml has a word that is not in OPTIMISE.
+    """
+    entry = next(c for c in catalogue() if c["slug"] == slug)
+    asked = {"smoke": "least", "laptop": entry.get("optimise", "fully"), "paper": "fully"}[scale]
+    if asked not in OPTIMISE:
+        raise ValueError(f"{slug}: optimise={asked!r} is not known: use fully, less or least")
+    return OPTIMISE[asked]
 
 
 def executed(slug: str, scale: str, seed: int = 0, parameters: dict | None = None) -> Path:
@@ -91,9 +101,9 @@ def library(cells: list[str]) -> list[Path]:
 
 
 def key(slug: str, scale: str, seed: int = 0, parameters: dict | None = None) -> str:
-    """Changes exactly when a run could change: code, lib, data, parameters, locked versions."""
+    """Changes exactly when a run could: code, lib, data, parameters, versions, records, flags."""
     cells = [cell.source for cell in code_cells(jupytext.read(source(slug)))]
-    run = json.dumps([cells, scale, seed, parameters or {}], sort_keys=True)
+    run = json.dumps([cells, scale, seed, parameters or {}, xla_flags(slug, scale)], sort_keys=True)
     digest = hashlib.sha256(run.encode())
     modules = library(cells)
     tables = {table for module in modules for table in module.parent.glob("*.csv")}

@@ -16,7 +16,7 @@ from pathlib import Path
 import jupytext
 import papermill
 
-from chapters import FLAGS, ROOT, current, data_of, executed, key, seal, source
+from chapters import ROOT, current, data_of, executed, key, seal, source, xla_flags
 
 
 def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
@@ -36,7 +36,7 @@ def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
     out.with_suffix(".failed.ipynb").unlink(missing_ok=True)
     resumed = any(kept.iterdir())
     os.environ["EXECUTABLE_PAPERS_RESUME"] = str(kept)
-    os.environ.setdefault("XLA_FLAGS", FLAGS[scale])
+    os.environ.setdefault("XLA_FLAGS", xla_flags(slug, scale))
     # XLA takes memory for each result and gives it back; in large pages that costs half as much
     os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     running = kept / out.name

@@ -186,10 +186,13 @@ def snakemake(profile: str, todo: dict[str, tuple]) -> list[str]:
         if not Path(f"/proc/{left.stem.removeprefix('runs-')}").exists() and Path("/proc").exists():
             left.unlink()
     # On two or three cores two chapters go at once: alone, one would leave a core idle at times
-    threads = 1 if profile == "laptop" and joblib.cpu_count() < 4 else 2
+    cores = joblib.cpu_count()  # what a container may use, which Snakemake does not ask
+    threads = 1 if profile == "laptop" and cores < 4 else 2
     settings.write_text(json.dumps({"runs": list(todo.values()), "threads": threads}))
     command = [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}"]
     command += ["--configfile", settings.relative_to(ROOT).as_posix()]
+    if profile == "laptop":
+        command += ["--cores", str(min(cores, 2) if threads == 1 else cores)]
     # The longer half first: a long one that comes last leaves a core idle
     longest = sorted(todo, key=lambda name: expected[name] or 0, reverse=True)[: len(todo) // 2]
     files = [executed(*todo[name]).relative_to(ROOT).as_posix() for name in longest]

@@ -315,7 +315,7 @@
         own.append(text(String(choices[played]), middle));
       }
 
-      const lines = draw("g", { class: "game-lines" });
+      const lines = draw("g", {});
       const paths = data[experiment].map(({ share, curve }) => {
         const flat = share.find((value) => value !== null);
         if (flat === undefined) return "";

@@ -92,7 +92,7 @@
       show();
       buttons.querySelector("button").focus({ preventScroll: true });
     });
-    element.querySelector(".icons-rounds").after(status, buttons, make("div", { class: "icons-end" }, next, again), score);
+    element.querySelector(".icons-rounds").after(status, buttons, make("div", {}, next, again), score);
     show();
   }
 

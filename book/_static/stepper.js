@@ -38,7 +38,6 @@
     const tape = Uint8Array.from(data.tape);
     const old = new Uint8Array(count);
     const code = new Uint8Array(count); // the instruction itself, which a later one may overwrite
-    const under = [new Uint8Array(count), new Uint8Array(count)];
     for (let i = 0; i < count; i++) {
       code[i] = tape[data.pc[i]];
       const place = data.place[i];

@@ -188,14 +188,6 @@ def fit_kernel(s: Float[Array, "B T1 n"], scales: tuple[float, ...] = KERNEL_SCA
     return min(scales, key=lambda scale: float(_kernel_error(s, scale)))
 
 
-def fit_ridge(s: Float[Array, "B T1 n"], lams: tuple[float, ...]) -> float:
-    """The lambda of the grid with which least squares errs least.
-
-    Raises ValueError if one is not positive.
-    """
-    return min(lams, key=lambda lam: float(mse(ridge(s[:, :-1], lam), s[:, 1:])))
-
-
 def mse(
     f: Float[Array | np.ndarray, "B T n"],
     target: Float[Array | np.ndarray, "B T n"],

@@ -186,13 +186,6 @@ def dpfp(x: Float[Array | np.ndarray, "*batch d"], nu: int) -> Float[Array, "*ba
     return jnp.concatenate([r * jnp.roll(r, -j, -1) for j in range(1, nu + 1)], -1)
 
 
-def softmax_attention(q: Heads, k: Heads, v: Heads) -> Heads:
-    """Answer each query with a mean of the values so far: weights softmax(k_i . q_t / sqrt(d))."""
-    score = jnp.einsum("ntd,nsd->nts", q, k) / np.float32(np.sqrt(q.shape[2]))
-    seen = jnp.tri(q.shape[1], dtype=bool)[None]
-    return jnp.einsum("nts,nse->nte", jax.nn.softmax(jnp.where(seen, score, -jnp.inf)), v)
-
-
 # Training ----------------------------------------------------------------------------------------
 
 

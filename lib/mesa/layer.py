@@ -45,6 +45,17 @@ def linear_attention(q: Keys, k: Keys, v: Values) -> Float[Array, "N T dv"]:
     return _forward_in_time(*map(jnp.asarray, (q, k, v)))
 
 
+def softmax_attention(q: Keys, k: Keys, v: Values) -> Float[Array, "N T dv"]:
+    """Answer each query with a mean of the values so far: weights softmax_i(k_i . q_t / sqrt(da)).
+
+    Raises ValueError if shapes do not fit.
+    """
+    check(q, k, v)
+    scores = einsum("ntd,nsd->nts", q, k) / np.float32(np.sqrt(q.shape[2]))
+    seen = jnp.tri(q.shape[1], dtype=bool)[None]
+    return einsum("nts,nse->nte", jax.nn.softmax(jnp.where(seen, scores, -jnp.inf)), v)
+
+
 def mesa(
     q: Keys,
     k: Keys,

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from lib.mesa.layer import einsum, linear_attention, mesa
+from lib.mesa.layer import einsum, linear_attention, mesa, softmax_attention
 from lib.mesa.probes import KEY_QUERY, OUTPUT_VALUE, Products, products
 from lib.mesa.systems import constructed_tokens
 
@@ -227,9 +227,7 @@ class SoftmaxAttention(Attention):
     """o_t = sum_{i<=t} v_i softmax_i(k_i . q_t / sqrt(key))."""
 
     def mix(self, q: Heads, k: Heads, v: Float[Array, "N T dv"]) -> Float[Array, "N T dv"]:
-        scores = einsum("ntd,nsd->nts", q, k) / np.float32(q.shape[-1] ** 0.5)
-        seen = jnp.tri(q.shape[1], dtype=bool)[None]
-        return einsum("nts,nse->nte", jax.nn.softmax(jnp.where(seen, scores, -1e30)), v)
+        return softmax_attention(q, k, v)
 
 
 class MesaAttention(Attention):

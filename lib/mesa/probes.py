@@ -87,25 +87,6 @@ def probe(
     return (wrong / y[train:].var(0)).reshape(np.shape(targets)[1:])
 
 
-def probe_by_position(
-    features: Float[Array | np.ndarray, "B T d"],
-    targets: Float[Array | np.ndarray, "B T n"],
-    *,
-    train: int,
-    winsor: float = 0.0,
-) -> Float[np.ndarray, " T"]:
-    """A probe for each time, from activations to targets of that time: mean over dimensions.
-
-    Targets may be the next states W s_t, or `baselines.preconditioned` inputs. NaN where the
-    targets do not vary.
-
-    Raises ValueError as `probe` does.
-    """
-    times = range(features.shape[1])
-    each = [probe(features[:, t], targets[:, t], train=train, winsor=winsor) for t in times]
-    return np.mean(each, 1)
-
-
 def probe_past(
     features: Float[Array | np.ndarray, "B d"],
     s: Float[Array | np.ndarray, "B T n"],

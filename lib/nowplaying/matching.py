@@ -152,32 +152,6 @@ def recall_at_precision(
     return float(hits[reached].max(initial=0) / np.sum(known))
 
 
-def recall_at_false_accepts(
-    confidence: Confidence, right: Truths, known: Truths, *, rate: float = 0.01
-) -> float:
-    """Share of the known songs that is named rightly, while so few of the others get an answer.
-
-    At the lowest threshold that lets at most `rate` of the unknown ones pass.
-
-    Raises ValueError if all or none are known.
-    """
-    hits, _, strangers = _curve(confidence, right, known)
-    if strangers[-1] == 0:
-        raise ValueError("known is true for all: false accepts need queries that are not known")
-    allowed = strangers <= rate * strangers[-1] + 1e-9
-    return float(hits[allowed].max(initial=0) / np.sum(known))
-
-
-def average_precision(confidence: Confidence, right: Truths, known: Truths) -> float:
-    """Precision averaged over the known songs as the threshold falls; those never named count 0.
-
-    As scikit-learn's, times the share of the known songs that is named rightly without threshold.
-    """
-    hits, wrong, strangers = _curve(confidence, right, known)
-    precision = hits / (hits + wrong + strangers)
-    return float((np.diff(hits, prepend=0) * precision).sum() / np.sum(known))
-
-
 def paired_bootstrap(
     statistic: Callable[[Confidence, Truths, Truths], float],
     first: tuple[Confidence, Truths],

@@ -11,7 +11,6 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Integer, Real
 from scipy.optimize import isotonic_regression
-from scipy.special import xlog1py, xlogy
 
 from lib.tradeoffs.logistic import (
     Interval,
@@ -19,6 +18,7 @@ from lib.tradeoffs.logistic import (
     fit_finite,
     fit_logit,
     log_binomial,
+    log_likelihood,
 )
 
 MODELS = ("logistic", "logistic with lapses", "isotonic", "saturated")
@@ -158,7 +158,7 @@ def isotonic(
             share, weight = k[row][there] / n[row][there], n[row][there]
             found = isotonic_regression(share, weights=weight, increasing=increasing)
             p[row][there], blocks[row] = found.x, len(found.blocks) - 1
-    return Isotonic(p, blocks, _loglik(k, n, np.nan_to_num(p)))
+    return Isotonic(p, blocks, log_likelihood(k, n, np.nan_to_num(p)))
 
 
 def criteria(
@@ -179,12 +179,8 @@ def criteria(
     two = np.full(k.shape[:-1], 2)
     parameters = np.stack([two, 2 * two, steps.blocks, np.sum(n > 0, -1)], -1).astype(float)
     parts = [fit_logit(x, k, n).loglik, psychometric(x, k, n).loglik, steps.loglik]
-    loglik = np.stack([*parts, _loglik(k, n, share)], -1)
+    loglik = np.stack([*parts, log_likelihood(k, n, share)], -1)
     return Criteria(MODELS, parameters, loglik, 2 * parameters - 2 * loglik)
-
-
-def _loglik(k, n, p):
-    return np.asarray(np.sum(log_binomial(k, n) + xlogy(k, p) + xlog1py(n - k, -p), -1))
 
 
 @partial(jax.jit, static_argnames="size")

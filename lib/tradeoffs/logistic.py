@@ -227,29 +227,12 @@ def deviance(
     """
     x, k, n = checked(x, k, n)
     share = np.divide(k, n, out=np.zeros_like(k), where=n > 0)
-    best = np.sum(xlogy(k, share) + xlog1py(n - k, -share), -1)
-    p = probability(fit, x)
-    statistic = 2 * (best - np.sum(xlogy(k, p) + xlog1py(n - k, -p), -1))
+    fitted = log_likelihood(k, n, probability(fit, x))
+    statistic = 2 * (log_likelihood(k, n, share) - fitted)
     df = np.maximum(np.sum(n > 0, -1) - 2, 0)
     return ChiSquared(
         np.asarray(statistic), np.asarray(df), np.asarray(stats.chi2.sf(statistic, df))
     )
-
-
-def pearson_residuals(
-    fit: LogitFit,
-    x: Real[Array | np.ndarray, " L"],
-    k: Real[Array | np.ndarray, "*c L"],
-    n: Real[Array | np.ndarray, "*c L"],
-) -> Float[np.ndarray, "*c L"]:
-    """How many standard deviations each count is off the curve; NaN in empty cells.
-
-    Raises ValueError if the counts are impossible.
-    """
-    x, k, n = checked(x, k, n)
-    p = probability(fit, x)
-    with np.errstate(invalid="ignore"):
-        return (k - n * p) / np.sqrt(n * p * (1 - p))
 
 
 def slope_test(
@@ -266,7 +249,7 @@ def slope_test(
     chose, valid = k.sum(-1), n.sum(-1)
     with np.errstate(invalid="ignore"):
         pooled = (chose / valid)[..., None]
-        flat = np.sum(log_binomial(k, n) + xlogy(k, pooled) + xlog1py(n - k, -pooled), -1)
+        flat = log_likelihood(k, n, pooled)
     statistic = np.asarray(np.maximum(2 * (fit_logit(x, k, n).loglik - flat), 0))
     return ChiSquared(statistic, np.ones(statistic.shape), np.asarray(stats.chi2.sf(statistic, 1)))
 
@@ -331,6 +314,13 @@ def log_binomial(
 ) -> Float[np.ndarray, "*c L"]:
     """The part of the log-likelihood that no curve changes: in how many ways k of n may fall."""
     return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+
+
+def log_likelihood(
+    k: Float[np.ndarray, "*c L"], n: Float[np.ndarray, "*c L"], p: Float[np.ndarray, "*#c #L"]
+) -> Float[np.ndarray, "*c"]:
+    """Of counts k of n that are drawn with probabilities p, summed over the levels."""
+    return np.asarray(np.sum(log_binomial(k, n) + xlogy(k, p) + xlog1py(n - k, -p), -1))
 
 
 @partial(jax.jit, static_argnames=("firth", "steps"))

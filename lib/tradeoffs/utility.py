@@ -63,11 +63,6 @@ def switch_of(points: float, pain: float, *, temperature: float = 1.0) -> float:
     return float((3 * a - np.logaddexp(a, 2 * a)) * temperature / pain)
 
 
-def exchange_rate(theta: Utility) -> float | Float[np.ndarray, "*c"]:
-    """How many points one unit of pain is worth; no temperature changes it."""
-    return theta.pain / theta.points
-
-
 def from_logit(fit: LogitFit) -> Utility:
     """The utilities behind fitted curves of the pain game, where only 3 or not 3 is known.
 
