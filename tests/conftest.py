@@ -33,6 +33,11 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def furthest(a, b) -> float:
+    """Largest difference between two trees of arrays."""
+    return max(jax.tree.leaves(jax.tree.map(lambda x, y: float(abs(x - y).max()), a, b)))
+
+
 class Verdicts(IPyNbFile):
     """tests/reference/<slug>.smoke.json: what the checked cells of a smoke run must say."""
 

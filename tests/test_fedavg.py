@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import furthest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
@@ -38,11 +39,6 @@ def digits():
     x = (RNG.integers(0, 60, (300, 6, 6)) + 15 * y[:, None, None]).astype(np.uint8)
     parts = [p for p in fedavg.partition_dirichlet(0, y, 11, alpha=0.5) if len(p)]
     return fedavg.pack(x, y, parts), fedavg.TwoNN(KEY, inputs=36, hidden=16), (x, y), parts
-
-
-def furthest(a, b):
-    """Largest difference between two trees of arrays."""
-    return max(jax.tree.leaves(jax.tree.map(lambda x, y: float(jnp.abs(x - y).max()), a, b)))
 
 
 # Networks ----------------------------------------------------------------------------------------

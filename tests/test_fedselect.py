@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import furthest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -24,11 +25,6 @@ CHOSEN = np.array([[6, 0, 3], [3, 3, 7], [7, 7, 7], [1, 3, 0]])  # 7 is padding,
 
 
 mean_under_jit = jax.jit(primitive.deselect_mean, static_argnames=("space", "normalise"))
-
-
-def furthest(a, b):
-    """Largest difference between two trees of arrays."""
-    return max(jax.tree.leaves(jax.tree.map(lambda x, y: float(jnp.abs(x - y).max()), a, b)))
 
 
 # The primitive -----------------------------------------------------------------------------------

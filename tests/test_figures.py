@@ -224,10 +224,11 @@ def test_in_a_browser(browser, page):
     context.close()
 
 
-def test_without_scripts_the_picture_is_there(browser, page):
+@pytest.mark.parametrize("element", ["page", "game_page"])
+def test_without_scripts_the_picture_is_there(browser, element, request):
     context = browser.new_context(java_script_enabled=False, offline=True)
     tab = context.new_page()
-    tab.goto(page)
+    tab.goto(request.getfixturevalue(element))
     picture = tab.get_by_role("img", name="a < b").first
     assert picture.is_visible() and picture.bounding_box()["width"] > 300
     assert tab.get_by_role("button").count() == 0
@@ -430,16 +431,6 @@ def test_the_game_in_a_browser(browser, game_page):
     assert not complaints(tab, axe)
     stored = "localStorage.length + sessionStorage.length + document.cookie.length"
     assert not errors and not requests and tab.evaluate(stored) == 0
-    context.close()
-
-
-def test_without_scripts_the_picture_of_the_game_is_there(browser, game_page):
-    context = browser.new_context(java_script_enabled=False, offline=True)
-    tab = context.new_page()
-    tab.goto(game_page)
-    picture = tab.get_by_role("img", name="a < b").first
-    assert picture.is_visible() and picture.bounding_box()["width"] > 300
-    assert tab.get_by_role("button").count() == 0
     context.close()
 
 
