@@ -23,7 +23,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, UInt8
 
-from lib.mesa.layer import linear_attention, mesa
+from lib.mesa.layer import linear_attention, mesa, softmax_attention
 
 Bytes = Integer[Array | np.ndarray, "b t"]
 Text = UInt8[Array | np.ndarray, " n"]
