@@ -34,6 +34,7 @@ Executable Papers: notebooks for a course, with the code that they import in lib
 Set up:   python3.11 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt
 Open:     .venv/bin/jupyter lab
 Run:      each notebook from top to bottom, in one to three minutes; nothing is downloaded then.
+          Without a browser: .venv/bin/jupyter nbconvert --to notebook --execute --inplace NAME.ipynb
 Licence:  code Apache-2.0 (see LICENSE), text and figures CC BY 4.0.
 """
 ANSWER = "*Your prediction, if one is asked for, and your answer here.*"
@@ -172,10 +173,10 @@ def filled(text: str, known: dict[str, str]) -> str:
 
 
 def minutes(slug: str) -> int:
-    """How long the chapter takes at laptop scale, from its recorded time."""
+    """A break while the chapter runs at laptop scale: its recorded time, but not less than two."""
     times = json.loads((ROOT / "book" / "recorded" / "times.json").read_text(encoding="utf-8"))
     known = times.get(slug, {}).get("laptop")
-    return max(1, round(known["wall_seconds"] / 60)) if known else 5
+    return max(2, round(known["wall_seconds"] / 60)) if known else 5
 
 
 def plain(text: str) -> str:
