@@ -34,7 +34,6 @@ Executable Papers: notebooks for a course, with the code that they import in lib
 Set up:   python3.11 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt
 Open:     .venv/bin/jupyter lab
 Run:      each notebook from top to bottom, in one to three minutes; nothing is downloaded then.
-Or so:    .venv/bin/jupyter nbconvert --to notebook --execute --inplace NAME.ipynb
 Licence:  code Apache-2.0 (see LICENSE), text and figures CC BY 4.0.
 """
 ANSWER = "*Your prediction, if one is asked for, and your answer here.*"
