@@ -37,7 +37,7 @@ def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
     resumed = any(kept.iterdir())
     os.environ["EXECUTABLE_PAPERS_RESUME"] = str(kept)
     os.environ.setdefault("XLA_FLAGS", xla_flags(slug, scale))
-    # XLA takes memory for each result and gives it back; in large pages that costs half as much
+    # XLA takes memory for each result and gives it back; in large pages that costs less
     os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     running = kept / out.name
     start = time.monotonic()
