@@ -39,7 +39,7 @@ bench: .venv/.done ## time the kernels against their peers, side by side
 	@for bench in benchmarks/bench_*.py; do $(PY) $$bench || exit 1; done
 
 lab: .venv/.done ## open the chapters in JupyterLab
-	@$(PY) -m uv pip install -q --python .venv jupyterlab
+	@$(PY) -m uv pip install -q --python .venv jupyterlab ipywidgets
 	@.venv/bin/jupytext-config --settings-file .venv/etc/jupyter/labconfig/default_setting_overrides.json set-default-viewer markdown >/dev/null
 	@cd book && ../$(PY) -m jupyterlab
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lib import recorded
+from lib.figures import typeset
 from lib.scale import check
 
 NOT_TESTED = "NOT TESTED AT THIS SCALE"
@@ -194,7 +195,7 @@ class Claims:
         rows = []
         for i, test in enumerate(claim.tests):
             cells = [
-                ("Statistic", html.escape(test.statistic)),
+                ("Statistic", html.escape(typeset(test.statistic))),
                 ("Paper", html.escape(test.paper) or "–"),
                 (f"Here ({self.scale})", shown(test.as_dict())),
             ]

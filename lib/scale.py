@@ -1,8 +1,8 @@
-"""The three scales of a chapter."""
+"""The scale of a chapter, and the numbers among its other parameters."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 SCALES = ("smoke", "laptop", "paper")
 T = TypeVar("T")
@@ -21,3 +21,16 @@ def pick(scale: str, *, smoke: T, laptop: T, paper: T) -> T:
     Raises ValueError for an unknown scale.
     """
     return dict(zip(SCALES, (smoke, laptop, paper), strict=True))[check(scale)]
+
+
+def within(low: float, high: float, **parameter: Any) -> float:
+    """The value of a parameter, given by its name, if it is a number from `low` to `high`.
+
+    A whole one, if `low` is whole, as in `within(1, 1000, cohort=cohort)`. Raises ValueError else.
+    """
+    ((name, value),) = parameter.items()
+    kinds = int if isinstance(low, int) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        kind = "whole number" if kinds is int else "number"
+        raise ValueError(f"{name}={value!r} must be a {kind} from {low:,} to {high:,}")
+    return value

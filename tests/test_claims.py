@@ -62,6 +62,10 @@ def test_claims_show_themselves_as_text_html_and_json():
         (lambda: Claims(claim(1), claim(1), slug="x", scale="smoke"), "stand twice: C1"),
         (lambda: Claims(claim(1), slug="x", scale="huge"), "use one of smoke, laptop, paper"),
         (lambda: scale.pick("full", smoke=1, laptop=2, paper=3), "scale='full'"),
+        (lambda: scale.within(0.1, 1.0, share=2), "share=2 must be a number from 0.1 to 1.0"),
+        (lambda: scale.within(0.1, 1.0, share="0.5"), "share='0.5' must be a number"),
+        (lambda: scale.within(1, 1000, cohort=2.0), "a whole number from 1 to 1,000"),
+        (lambda: scale.within(1, 1000, cohort=None), "cohort=None must be a whole number"),
         (lambda: figures.table(["a"], [[1, 2]], caption="x"), "has 2 cells, the head has 1"),
         (lambda: figures.animation(lambda f, i: None, [], alt="x"), "needs frames"),
     ],
@@ -81,6 +85,11 @@ def test_numbers_are_rounded_for_readers(value, text):
 
 def test_scale_picks_its_value():
     assert [scale.pick(s, smoke=1, laptop=2, paper=3) for s in scale.SCALES] == [1, 2, 3]
+
+
+def test_a_parameter_within_its_bounds_is_what_it_was():
+    given = [(0.1, 1.0, 1), (0.1, 1.0, 0.1), (1, 1000, 1), (1, 1000, 1000)]
+    assert [scale.within(low, high, share=x) for low, high, x in given] == [1, 0.1, 1, 1000]
 
 
 def test_recorded_results_are_read_and_missing_ones_are_empty(tmp_path):

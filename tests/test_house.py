@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import chapters
+import execute as executing
 import run as requests
 from lib import datasets
 
@@ -244,6 +245,34 @@ def test_a_run_a_no_op_and_a_changed_result(house):
     assert not chapters.current("alpha", "smoke", 0, {"size": 10.0, "text": "é"})
 
 
+def test_a_run_is_compared_with_that_of_the_chapter_as_it_is(house, monkeypatch, capsys):
+    """Which verdicts moved; that there is nothing to compare with; nothing for the usual run."""
+    usual, other = ("alpha", "smoke", 0, {}), ("alpha", "smoke", 3, {"size": 2})
+    requests.compare(other)  # it has failed
+    assert not capsys.readouterr().out
+    for run in (usual, other):
+        chapters.executed(*run).parent.mkdir(parents=True, exist_ok=True)
+        chapters.executed(*run).touch()
+    requests.compare(other)  # the usual one is not today's
+    assert "make chapter CHAPTER=alpha SCALE=smoke" in capsys.readouterr().out
+    told = {chapters.executed(*usual): {"C1": "HOLDS", "C2": "FAILS"}}
+    told[chapters.executed(*other)] = {"C1": "HOLDS", "C2": "PARTLY"}
+    monkeypatch.setattr(requests, "verdicts_of", told.get)
+    monkeypatch.setattr(requests, "current", lambda *run: True)
+    requests.compare(other)
+    assert capsys.readouterr().out.endswith(": C2 FAILS → PARTLY\n")
+    told[chapters.executed(*other)]["C2"] = "FAILS"
+    requests.compare(other)
+    requests.compare(usual)
+    assert capsys.readouterr().out.endswith("PARAMETERS: no verdict differs\n")
+
+
+def test_a_path_is_seen_from_the_checkout(house, monkeypatch):
+    monkeypatch.setattr(executing, "ROOT", house)
+    asked = {"a": "lib/deep.py", "b": "absent", "c": 3, "d": str(house / "lib")}
+    assert executing.located(asked) == asked | {"a": str(house / "lib" / "deep.py")}
+
+
 def execute(house: Path, slug: str) -> subprocess.CompletedProcess:
     """Run one chapter without Snakemake, which takes half of the time."""
     return run(house, slug, "smoke", "0", "{}", script="execute.py")
@@ -338,6 +367,7 @@ def test_a_run_killed_outright_completes_next_time(house):
     [
         (["--scale", "huge"], "smoke, laptop, paper"),
         (["--chapters", "later"], "alpha, beta"),
+        (["--chapters", "alhpa"], "did you mean alpha? use one of alpha, beta"),
         (["--chapters", "", "--show"], "alpha, beta"),
         (["--seeds", "x"], "whole numbers"),
         (["--seeds", "²"], "whole numbers"),

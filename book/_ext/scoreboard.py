@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 from importlib import metadata
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from dataflow import origins
 from lib.claims import NOT_TESTED, SIGNS, VERDICTS, badge, interval, number, shown
+from lib.figures import typeset
 from lib.scale import SCALES
 
 WORDS = dict(zip(VERDICTS, ("hold", "partly", "fail", "not tested"), strict=True))
@@ -125,7 +127,7 @@ class Scoreboard(BookDirective):
             theirs, own = sentence(of_papers, short=True), sentence(ours, short=True)
             text = (
                 f"Of the papers' claims <strong>{theirs}</strong> that were tested hold, "
-                f"in {chapters}; of our own, {own}."
+                f"in {chapters}; of our own, on what the papers do not say, {own}."
             )
             rows = "".join(self.squares(slug, claims) for slug, claims in live.items())
             key = " ".join(badge(v, WORDS[v]) for v in VERDICTS)
@@ -234,7 +236,7 @@ def test_line(test: dict) -> str:
         low, high = map(number, test["spread"])
         spread = f", runs {low} to {high}" if low != high else ""
     ours = shown(test | {"spread": None})
-    return f"{html.escape(test['statistic'])}: {ours} ({accepted}{paper}{spread})"
+    return f"{html.escape(typeset(test['statistic']))}: {ours} ({accepted}{paper}{spread})"
 
 
 class ChapterCards(BookDirective):
@@ -380,6 +382,27 @@ class BuildStatus(BookDirective):
         )
 
 
+class Parameters(BookDirective):
+    """{parameters}: what can be set in each chapter beside scale and seed, from its first cell."""
+
+    def run(self) -> list[nodes.Node]:
+        rows = []
+        for slug in (entry["slug"] for entry in self.catalogue()):
+            source = self.root() / "book" / f"{slug}.md"
+            if f"book/{slug}" not in self.env.found_docs:
+                continue
+            self.env.note_dependency(str(source))
+            text = source.read_text(encoding="utf-8")
+            cell = re.search(r"^:tags: \[parameters\]\n([\s\S]*?)^```", text, re.M)[1]
+            for name, value, told in re.findall(r"^(\w+) = (.*?)  # (.*)$", cell, re.M):
+                if name not in ("scale", "seed"):
+                    code = f"<code>{name}</code>", f"<code>{html.escape(value)}</code>"
+                    link = f"<a href='{self.href(slug)}'>{slug}</a>"
+                    rows.append([link, *code, html.escape(told)])
+        head = ["Chapter", "Parameter", "As it is", "What it is"]
+        return self.show(table("Parameters of the chapters", head, rows))
+
+
 class Waiting(BookDirective):
     """{waiting}: what this build does not measure, by claim, and what the runs that do would cost.
 
@@ -417,7 +440,7 @@ class Waiting(BookDirective):
                 if t["holds"] is not None
             }
             waits = [
-                html.escape(t["statistic"])
+                html.escape(typeset(t["statistic"]))
                 for t in claim["tests"]
                 if t["holds"] is None and t["statistic"] not in known
             ]
@@ -525,6 +548,7 @@ def setup(app):
     app.add_directive("paper-card", PaperCard)
     app.add_directive("provenance", Provenance)
     app.add_directive("build-status", BuildStatus)
+    app.add_directive("parameters", Parameters)
     app.add_directive("waiting", Waiting)
     app.add_directive("chapter-costs", ChapterCosts)
     app.add_directive("benchmarks", Benchmarks)

@@ -45,7 +45,7 @@ def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
         notebook = papermill.execute_notebook(
             jupytext.read(source(slug)),
             running,
-            parameters={"scale": scale, "seed": seed} | parameters,
+            parameters={"scale": scale, "seed": seed} | located(parameters),
             kernel_name="python3",
             cwd=ROOT / "book",
             progress_bar=False,
@@ -77,6 +77,12 @@ def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
     os.replace(running, out)
     shutil.rmtree(kept, ignore_errors=True)
     return out
+
+
+def located(parameters: dict) -> dict:
+    """The same values, but the paths of files that are there, seen from ROOT, absolute."""
+    named = {name: ROOT / value for name, value in parameters.items() if isinstance(value, str)}
+    return parameters | {name: str(path) for name, path in named.items() if path.exists()}
 
 
 def _command(slug: str, scale: str, seed: int, parameters: dict) -> str:

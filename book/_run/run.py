@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import difflib
 import json
 import os
 import shlex
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import joblib
@@ -55,6 +57,7 @@ def main() -> int:
     if wanted.show:
         for run in runs:
             show(run)
+            compare(run)
         for slug in wanted.chapters:
             tally(slug, [executed(*run) for run in runs if run[0] == slug])
     return 1 if failed else 0
@@ -75,9 +78,9 @@ def arguments() -> argparse.Namespace:
     wanted.chapters = wanted.chapters.split() or written()
     unknown = [slug for slug in wanted.chapters if slug not in written()]
     if unknown:
-        stop(f"CHAPTER={' '.join(unknown)} is not written: use one of {', '.join(written())}")
+        stop(f"CHAPTER={' '.join(unknown)} is not known: {one_of(unknown[0], written())}")
     if wanted.scale not in SCALES:
-        stop(f"SCALE={wanted.scale} is not known: use one of {', '.join(SCALES)}")
+        stop(f"SCALE={wanted.scale} is not known: {one_of(wanted.scale, SCALES)}")
     if not all(seed.isdecimal() for seed in wanted.seeds.split()) or not wanted.seeds.split():
         wants = "whole numbers, 0 or more, such as SEED=3 or, of a sweep, SEEDS='0 1 2'"
         stop(f"SEED or SEEDS={wanted.seeds!r} must be {wants}")
@@ -87,13 +90,21 @@ def arguments() -> argparse.Namespace:
         known = parameters_of(slug) - {"scale", "seed"}  # these are SCALE= and SEED=
         unknown = [name for name in wanted.parameters[0] if name not in known]
         if unknown:
-            say = f"use one of {', '.join(sorted(known))}" if known else "it has none"
-            say += "; scale and seed are SCALE= and SEED="
+            say = one_of(unknown[0], sorted(known)) + "; scale and seed are SCALE= and SEED="
             stop(f"PARAMETERS: {unknown[0]} is no parameter of {slug}: {say}")
     known = sorted(p.name for p in (ROOT / "profiles").iterdir())
     if wanted.profile not in known:
-        stop(f"PROFILE={wanted.profile} is not known: use one of {', '.join(known)}")
+        stop(f"PROFILE={wanted.profile} is not known: {one_of(wanted.profile, known)}")
     return wanted
+
+
+def one_of(word: str, known: Sequence[str]) -> str:
+    """What to use instead of a word that is not known; what was meant first, if that is near."""
+    if not known:
+        return "it has none"
+    near = difflib.get_close_matches(word, known, n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"{meant}use one of {', '.join(known)}"
 
 
 def arguments_of(parameters: str) -> list[dict]:
@@ -330,14 +341,38 @@ def told(claims: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def compare(run: tuple) -> None:
+    """Print which verdicts are not those of seed 0 and of the parameters as the chapter has them.
+
+    Only if that run is here, and today's.
+    """
+    usual = (run[0], run[1], 0, {})
+    if run == usual or not executed(*run).exists():
+        return
+    if not current(*usual):
+        command = f"make chapter CHAPTER={run[0]} SCALE={run[1]}"
+        print(f"To compare with seed 0 and no PARAMETERS: {command}, then this again")
+        return
+    before, now = (verdicts_of(executed(*one)) for one in (usual, run))
+    moved = [name for name in now if now[name] != before.get(name)]
+    told = ", ".join(f"{name} {before.get(name)} → {now[name]}" for name in moved)
+    print(f"Compared with seed 0 and no PARAMETERS: {told or 'no verdict differs'}")
+
+
+def verdicts_of(path: Path) -> dict[str, str]:
+    """The verdict of each claim of an executed notebook."""
+    outputs = [out for cell in code_cells(nbformat.read(path, 4)) for out in cell.outputs]
+    claims = (c for out in outputs for c in out.get("metadata", {}).get("claims", []))
+    return {claim["id"]: claim["verdict"] for claim in claims}
+
+
 def tally(slug: str, paths: list[Path]) -> None:
     """Print how many runs of a sweep gave which verdict, claim by claim."""
     done = [path for path in paths if path.exists()]
     verdicts: dict[str, Counter] = {}
     for path in done if len(paths) > 1 else []:
-        outputs = [out for cell in code_cells(nbformat.read(path, 4)) for out in cell.outputs]
-        for claim in (c for out in outputs for c in out.get("metadata", {}).get("claims", [])):
-            verdicts.setdefault(claim["id"], Counter())[claim["verdict"]] += 1
+        for name, verdict in verdicts_of(path).items():
+            verdicts.setdefault(name, Counter())[verdict] += 1
     if verdicts:
         print(f"\n{slug}: verdicts over {len(done)} of {len(paths)} runs")
         width = max(map(len, verdicts))
