@@ -2,29 +2,33 @@
 
 python benchmarks/bench_fedavg.py            everything; writes benchmarks/results/
 python benchmarks/bench_fedavg.py --only fedjax torch    these and ours; writes nothing
+python benchmarks/bench_fedavg.py --quick    one round of each; writes nothing
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
 import jax
 import numpy as np
-from side_by_side import Row, keep, measure, show
+from side_by_side import PEERS, Row, keep, measure, show
 
 from lib import datasets, fedavg
 
+sys.path.append(str(PEERS))
+from fedavg_task import CNN_STEPS  # noqa: E402
+
 ROUNDS, CNN_ROUNDS = 20, 5  # timed, after a first one that compiles
-CNN_STEPS = 4  # local steps in a timed round of the CNN, as in peers/worker.py
 
 ROUND = [
-    Row("This book, clients one after the other", "book", ("ours.py", "scan")),
-    Row("This book, clients side by side (vmap)", "book", ("ours.py", "vmap")),
-    Row("This book, on two devices", "book", ("ours.py", "sharded")),
+    Row("This book, clients one after the other", "book", ("ours_fedavg.py", "scan")),
+    Row("This book, clients side by side (vmap)", "book", ("ours_fedavg.py", "vmap")),
+    Row("This book, on two devices", "book", ("ours_fedavg.py", "sharded")),
     Row("fedjax", "fedjax", ("with_fedjax.py",)),
-    Row("PyTorch, a plain loop", "torch", ("plain_torch.py",)),
+    Row("PyTorch, a plain loop", "torch", ("plain_torch_fedavg.py",)),
     Row("pfl-research", "pfl", ("with_pfl.py",)),
     Row("Flower, simulation with ray", "flower", ("with_flower.py", str(1 + ROUNDS))),
     Row("TensorFlow Federated", "tff"),
@@ -73,7 +77,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = sorted({row.environment for row in ROUND} - {"book"})
     parser.add_argument("--only", nargs="+", choices=known, help="time these peers and ours")
-    only = parser.parse_args().only
+    parser.add_argument("--quick", action="store_true", help="one round, to see that all works")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         real = prepare(folder)
@@ -95,10 +100,13 @@ def main() -> None:
             ),
         ]  # fmt: skip
         for name, description, rows, rounds in plan:
-            rows = [row for row in rows if not only or row.environment in ("book", *only)]
-            results = measure(rows, rounds, folder, "accuracy" if real else None)
+            if given.only:
+                rows = [row for row in rows if row.environment in ("book", *given.only)]
+            results = measure(
+                rows, 1 if given.quick else rounds, folder, "accuracy" if real else None
+            )
             show(description, "CPU seconds", results)
-            if not only:
+            if not (given.only or given.quick):
                 keep(name, description, "CPU seconds", data, rounds, results)
 
 

@@ -19,7 +19,7 @@ from side_by_side import PEERS, Row, keep, measure, show
 from lib import life
 
 sys.path.append(str(PEERS))
-from soups import CHECKED, EPOCHS  # noqa: E402
+from soups_task import CHECKED, EPOCHS  # noqa: E402
 
 ROUNDS = 5  # timed, after a first one that compiles
 PROGRAMS, REPLICATORS = 2**17, 2**13  # in the random soup, and in the one with replicators
@@ -50,7 +50,7 @@ def taken_over(n: int) -> life.Soup:
 
 
 def prepare(folder: Path, name: str, soup: life.Soup, seed: int) -> str:
-    """Write the task of peers/soups.py; return what the soup is like, in words."""
+    """Write the task of peers/soups_task.py; return what the soup is like, in words."""
     soup = life.Soup(*(np.asarray(part) for part in soup))
     by_number = np.argsort(soup.where)
     with jax.enable_x64(True):

@@ -19,7 +19,7 @@ from lib.tradeoffs import logistic
 from lib.tradeoffs.counts import LEVELS, paper_counts
 
 sys.path.append(str(PEERS))
-from logits import CHECKED  # noqa: E402
+from logits_task import CHECKED  # noqa: E402
 
 ROUNDS = 5  # timed, after a first one that compiles
 FITS, FEW = 72_000, 2_400

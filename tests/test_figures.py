@@ -24,6 +24,7 @@ from lib.tradeoffs.counts import paper_counts
 from lib.tradeoffs.game import Trial, render
 
 STATIC = Path(__file__).resolve().parent.parent / "book" / "_static"
+SCRIPTS = [f"{name}.js" for name in "elements stepper game listening dilemma icons".split()]
 LIMIT = 300  # the copy is complete after 256 instructions
 BFF = language("bff_noheads")
 
@@ -104,14 +105,13 @@ def test_the_spacetime_picture_stands_alone():
 
 def write_page(folder: Path, element: str) -> str:
     """The address of a small page with an element twice, as a chapter may have it."""
-    for name in ("book.css", "stepper.js", "game.js", "listening.js", "dilemma.js", "icons.js"):
+    for name in ("book.css", *SCRIPTS):
         shutil.copy(STATIC / name, folder)
+    scripts = "".join(f"<script src='{name}'></script>" for name in SCRIPTS)
     (folder / "page.html").write_text(
         "<!doctype html><html lang='en' data-theme='light'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width'><title>A page</title>"
-        "<link rel='stylesheet' href='book.css'><script src='stepper.js'></script>"
-        "<script src='game.js'></script><script src='listening.js'></script>"
-        "<script src='dilemma.js'></script><script src='icons.js'></script>"
+        f"<link rel='stylesheet' href='book.css'>{scripts}"
         "<style>body { font: 16px/1.6 sans-serif } main { max-width: 800px; margin: auto }"
         "html[data-theme=dark] body { background: #14181e; color: #ced6dd }</style></head>"
         f"<body><main class='bd-article'><h1>A page</h1>{element * 2}</main></body></html>",

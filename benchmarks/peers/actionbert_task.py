@@ -3,10 +3,8 @@
 Runs in each peer's own environment: standard library and NumPy only.
 """
 
-import sys
-from pathlib import Path
-
 import numpy as np
+from arrays import Packed
 
 BATCH, COMPONENTS = 32, 10  # pairs, components of a screen
 LENGTH = 5 + 4 * COMPONENTS  # tokens of a pair
@@ -15,12 +13,11 @@ SIZE = 16  # of crops
 RATE = 1e-4
 
 
-class Task:
+class Task(Packed):
     """What a network, a painter and a cutter of boxes are given."""
 
     def __init__(self):
-        with np.load(Path(sys.argv[1]) / "actionbert.npz") as arrays:
-            vars(self).update(arrays)
+        super().__init__("actionbert")
 
 
 def arrays(seed: int, glyphs: int, boxes: int) -> dict[str, np.ndarray]:
@@ -44,8 +41,3 @@ def arrays(seed: int, glyphs: int, boxes: int) -> dict[str, np.ndarray]:
         "boxes": np.concatenate([ends, ends + sides], 1),
     }
     return {name: array.astype(np.float32) for name, array in made.items()}
-
-
-def digest(x: np.ndarray) -> str:
-    """The mean size of numbers, to three digits: alike for all who did the same."""
-    return f"{float(np.abs(np.asarray(x, np.float64)).mean()):.2e}"

@@ -7,7 +7,8 @@
 import sys
 
 import numpy as np
-from worker import BATCH, CHOSEN, Meter
+from fedavg_task import BATCH, CHOSEN
+from meter import Meter
 
 SIZES = (784, 200, 200, 10)
 SIDE = 512

@@ -9,14 +9,14 @@ import sys
 import equinox as eqx
 import jax
 import numpy as np
-from worker import Data
+from arrays import Mapped
 
 from lib.nowplaying import detector, training
 
 CLOSE = 1e-3  # logits that differ by less are the same answer
 
 
-class Task(Data):
+class Task(Mapped):
     """The arrays, the network, and what it says."""
 
     def __init__(self):

@@ -3,22 +3,19 @@
 Runs in each peer's own environment: standard library and NumPy only.
 """
 
-import sys
-from pathlib import Path
-
 import numpy as np
+from arrays import Packed
 
 CHECKED = 64  # games whose totals are compared; a slow row plays no others
 PAYOFF = np.float32([1, -1, 2, 0])  # CC, CD, DC, DD, the player's own action first
 SWAPPED = np.array([0, 1, 3, 2, 4])  # s0, CC, CD, DC, DD as the other player sees them
 
 
-class Task:
+class Task(Packed):
     """Random numbers (steps, draws, games), policies as logits, and where games begin."""
 
     def __init__(self):
-        with np.load(Path(sys.argv[1]) / "games.npz") as arrays:
-            vars(self).update(arrays)
+        super().__init__("games")
 
 
 def digest(totals: np.ndarray) -> str:

@@ -2,8 +2,8 @@
 
 import numpy as np
 import torch
+from fedavg_task import BATCH, LR
 from torch import nn
-from worker import BATCH, LR
 
 torch.set_num_threads(1)
 

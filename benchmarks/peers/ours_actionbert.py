@@ -4,8 +4,9 @@ import sys
 
 import jax
 import numpy as np
-from actionbert_task import BATCH, COMPONENTS, RATE, SIZE, Task, digest
-from worker import Meter
+from actionbert_task import BATCH, COMPONENTS, RATE, SIZE, Task
+from arrays import mean_size
+from meter import Meter
 
 from lib.actionbert import boxes, drawing, model, objectives, training
 from lib.actionbert.screens import Pairs
@@ -44,5 +45,5 @@ if __name__ == "__main__":
     pairs = Pairs(number, number + BATCH, number % COMPONENTS, number % 2 == 0)
     state = training.start(objectives.pretrainer(key, model.uni_stream(key)))
     meter = Meter("jax")
-    while meter.again(lambda: digest(what())):
+    while meter.again(lambda: mean_size(what())):
         what()

@@ -10,7 +10,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from worker import CNN_STEPS, LR, Data, Meter
+from fedavg_task import CNN_STEPS, LR, Task
+from meter import Meter
 
 from lib import fedavg
 
@@ -27,7 +28,7 @@ def step(network, x, y):
     return jax.tree.map(lambda w, g: w - LR * g, network, slope)
 
 
-data = Data()
+data = Task()
 n = batch * CNN_STEPS
 x, y = data.x.reshape(-1, 28, 28), data.y.reshape(-1)
 test = jax.device_put((np.array(data.test_x[:500]), np.array(data.test_y[:500])))

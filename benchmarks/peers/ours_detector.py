@@ -9,7 +9,7 @@ import sys
 import jax
 import numpy as np
 from detector_task import Task
-from worker import Meter
+from meter import Meter
 
 from lib.nowplaying import detector
 from lib.nowplaying.mel import DETECTOR

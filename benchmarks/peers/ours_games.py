@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from games_task import Task, digest
 from jax import lax
-from worker import Meter
+from meter import Meter
 
 from lib.cooperation import cleanup, dilemma
 from lib.cooperation.policies import Tabular

@@ -7,8 +7,8 @@ import sys
 
 import jax
 import jax.numpy as jnp
-from soups import EPOCHS, Task, digest
-from worker import Meter
+from meter import Meter
+from soups_task import EPOCHS, Task, digest
 
 from lib import life
 

@@ -1,7 +1,7 @@
 """This book's logistic curves: `ours_logits.py FOLDER`."""
 
-from logits import Task, digest
-from worker import Meter
+from logits_task import Task, digest
+from meter import Meter
 
 from lib.tradeoffs.logistic import fit_logit
 

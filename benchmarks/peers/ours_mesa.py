@@ -4,8 +4,9 @@ import sys
 from functools import partial
 
 import jax
-from mesa_task import Task, digest
-from worker import Meter
+from arrays import mean_size
+from mesa_task import Task
+from meter import Meter
 
 from lib.mesa import alternatives, layer
 
@@ -32,7 +33,7 @@ if __name__ == "__main__":
     both = jax.jit(partial(with_gradients, form))
     only = jax.jit(form)
     meter = Meter("jax")
-    while meter.again(lambda: digest(both(task.w, *arguments)[2])):
+    while meter.again(lambda: mean_size(both(task.w, *arguments)[2])):
         if sys.argv[3] == "output":
             jax.block_until_ready(only(*arguments))
         else:

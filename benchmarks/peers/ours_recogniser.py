@@ -13,8 +13,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from meter import Meter
 from recognition_task import RATE, Task
-from worker import Meter
 
 from lib.nowplaying import fingerprint, matching, mel, quantisation, search, training
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from games_task import Task
 from jax import lax
-from worker import Meter
+from meter import Meter
 
 from lib.cooperation import policies
 

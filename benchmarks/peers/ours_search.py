@@ -3,12 +3,13 @@
 import sys
 
 import jax
+from arrays import Mapped
+from meter import Meter
 from search_task import FEW, TOUCH, K, found
-from worker import Data, Meter
 
 from lib.nowplaying import search
 
-task = Data()
+task = Mapped()
 if sys.argv[2] == "blocks":
     database = search.Database(task.centroids, task.codebooks, task.codes, task.partition)
     index = search.lay_out(database)

@@ -10,6 +10,7 @@ from functools import partial
 import jax
 import numpy as np
 import optax
+from meter import Meter
 from select_task import (
     BATCH,
     CAP,
@@ -22,7 +23,6 @@ from select_task import (
     rounds,
     without_unselected,
 )
-from worker import Meter
 
 from lib.fedselect import tags
 

@@ -1,8 +1,9 @@
 """This book's gradient through naive learning: `ours_shaping.py FOLDER`."""
 
 import jax
-from shaping_task import EPISODES, GAMMA, RATE, REPEATS, Task, digest
-from worker import Meter
+from arrays import mean_size
+from meter import Meter
+from shaping_task import EPISODES, GAMMA, RATE, REPEATS, Task
 
 from lib.cooperation import ipd
 
@@ -16,6 +17,6 @@ def mean(player, learner):
 
 gradients = jax.jit(jax.vmap(jax.grad(mean)))
 meter = Meter("jax")
-while meter.again(lambda: digest(gradients(*arguments))):
+while meter.again(lambda: mean_size(gradients(*arguments))):
     for _ in range(REPEATS):
         jax.block_until_ready(gradients(*arguments))

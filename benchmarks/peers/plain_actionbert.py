@@ -3,9 +3,10 @@
 import sys
 
 import numpy as np
-from actionbert_task import SIZE, Task, digest
+from actionbert_task import SIZE, Task
+from arrays import mean_size
+from meter import Meter
 from scipy.ndimage import map_coordinates
-from worker import Meter
 
 CHUNK = 2048
 task = Task()
@@ -70,5 +71,5 @@ def cut():
 
 what = {"drawing": draw, "boxes": cut}[sys.argv[2]]
 meter = Meter("scipy")
-while meter.again(lambda: digest(what())):
+while meter.again(lambda: mean_size(what())):
     what()

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from detector_task import Task
 from jax import lax
-from worker import Meter
+from meter import Meter
 
 from lib.nowplaying import detector
 from lib.nowplaying.mel import DETECTOR

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 from games_task import CHECKED, PAYOFF, SWAPPED, Task, digest
-from worker import Meter
+from meter import Meter
 
 POLLUTION, CHOKED, HIT, REACH, FROZEN = np.float32(0.35), 3, np.float32(0.9), 2, 5
 RIGHT, LEFT, UP, DOWN, ZAP = range(5)

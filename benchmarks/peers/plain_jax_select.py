@@ -8,8 +8,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
+from meter import Meter
 from select_task import BATCH, CAP, COHORT, RATE, digest, load, rounds, without_unselected
-from worker import Meter
 
 clients, test = load()
 n, t = test.n, test.tags.shape[1]

@@ -11,8 +11,8 @@ import sys
 import jax
 import jax.numpy as jnp
 from jax import lax
-from soups import Task, digest
-from worker import Meter
+from meter import Meter
+from soups_task import Task, digest
 
 LENGTH, STEPS, RATE = 128, 8192, 2**18
 DECREMENT0, INCREMENT0, DECREMENT1, INCREMENT1, MINUS, PLUS, COPY, BACK, OPEN, CLOSE = b"<>{}-+.,[]"

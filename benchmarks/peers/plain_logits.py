@@ -7,8 +7,8 @@ import sys
 
 import jax
 import jax.numpy as jnp
-from logits import Task, digest
-from worker import Meter
+from logits_task import Task, digest
+from meter import Meter
 
 STEPS = 15  # enough for all fits here
 

@@ -1,10 +1,11 @@
 """The search by NumPy, one partition after the other, with a table for each: FOLDER."""
 
 import numpy as np
+from arrays import Mapped
+from meter import Meter
 from search_task import K, found, probes
-from worker import Data, Meter
 
-task = Data()
+task = Mapped()
 queries = np.asarray(task.queries)
 centroids, books = np.asarray(task.centroids), np.asarray(task.codebooks)
 m, _, s = books.shape

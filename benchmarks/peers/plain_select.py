@@ -7,10 +7,10 @@ each client has, and trains, a copy of the whole model, and masks what it did no
 import sys
 
 import numpy as np
+from meter import Meter
 from scipy import sparse
 from scipy.special import expit
 from select_task import BATCH, RATE, digest, load, rounds
-from worker import Meter
 
 slices = sys.argv[2] == "slices"
 clients, test = load()

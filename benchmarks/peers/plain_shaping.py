@@ -9,9 +9,11 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+from arrays import mean_size
+from games_task import PAYOFF, SWAPPED
 from jax import lax
-from shaping_task import EPISODES, GAMMA, PAYOFF, RATE, REPEATS, SWAPPED, Task, digest
-from worker import Meter
+from meter import Meter
+from shaping_task import EPISODES, GAMMA, RATE, REPEATS, Task
 
 
 def eliminate(matrix, wanted):
@@ -57,6 +59,6 @@ task = Task()
 arguments = jax.device_put((task.player, task.learner))
 gradients = jax.jit(jax.vmap(jax.grad(mean)))
 meter = Meter("jax")
-while meter.again(lambda: digest(gradients(*arguments))):
+while meter.again(lambda: mean_size(gradients(*arguments))):
     for _ in range(REPEATS):
         jax.block_until_ready(gradients(*arguments))

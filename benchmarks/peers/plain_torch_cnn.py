@@ -4,11 +4,12 @@ import sys
 
 import numpy as np
 import torch
+from fedavg_task import CNN_STEPS, LR, Task, flat
+from meter import Meter
 from networks_torch import accuracy, cnn
-from worker import CNN_STEPS, LR, Data, Meter, flat
 
 batch = int(sys.argv[2])
-data = Data()
+data = Task()
 x = torch.from_numpy(flat(data.x)).reshape(-1, 1, 28, 28)
 y = torch.from_numpy(data.y.astype(np.int64)).reshape(-1)
 test = torch.from_numpy(flat(data.test_x[:500])).reshape(-1, 1, 28, 28)

@@ -7,8 +7,9 @@ naive_mesa_net_exact, which is there to be right, not fast; its fast kernels nee
 import sys
 
 import torch
-from mesa_task import Task, digest
-from worker import Meter
+from arrays import mean_size
+from mesa_task import Task
+from meter import Meter
 
 torch.set_num_threads(1)
 task = Task()
@@ -43,7 +44,7 @@ def gradients():
 if sys.argv[2] == "fla":
     form(*(x[:1, :2] if x.ndim == 3 else x[:1] for x in arguments))  # absent: said at once
 meter = Meter("torch")
-while meter.again(lambda: digest(gradients()[1])):
+while meter.again(lambda: mean_size(gradients()[1])):
     if sys.argv[3] == "output":
         with torch.no_grad():
             form(*arguments)

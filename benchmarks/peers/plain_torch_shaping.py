@@ -4,8 +4,10 @@ The formulation of exact LOLA in PyTorch: torch.linalg.solve, and steps with cre
 """
 
 import torch
-from shaping_task import EPISODES, GAMMA, PAYOFF, RATE, REPEATS, SWAPPED, Task, digest
-from worker import Meter
+from arrays import mean_size
+from games_task import PAYOFF, SWAPPED
+from meter import Meter
+from shaping_task import EPISODES, GAMMA, RATE, REPEATS, Task
 
 torch.set_num_threads(1)
 task = Task()
@@ -32,6 +34,6 @@ def gradients():
 
 
 meter = Meter("torch")
-while meter.again(lambda: digest(gradients())):
+while meter.again(lambda: mean_size(gradients())):
     for _ in range(REPEATS):
         gradients()

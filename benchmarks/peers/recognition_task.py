@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-from worker import Data
+from arrays import Mapped
 
 SNRS = (-6, 0, 6, 12)  # dB
 TIMED = 10  # clips of each level that a round asks about
@@ -17,7 +17,7 @@ RATE = 8000  # samples a second
 CLIP = 8  # s, how long clips are
 
 
-class Task(Data):
+class Task(Mapped):
     """The arrays, and what comes of them."""
 
     def __init__(self):

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from soups import EPOCHS, Task, digest
-from worker import Meter
+from meter import Meter
+from soups_task import EPOCHS, Task, digest
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from environments import built  # noqa: E402

@@ -8,12 +8,13 @@ import sys
 
 import faiss
 import numpy as np
+from arrays import Mapped
+from meter import Meter
 from search_task import FEW, K, found, probes
-from worker import Data, Meter
 
 LEARNT_FROM = 40_000
 
-task = Data()
+task = Mapped()
 kind = sys.argv[2]
 queries = np.asarray(task.queries)[: FEW if kind == "flat" else None]
 d = queries.shape[1]

@@ -4,9 +4,10 @@ import fedjax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from worker import BATCH, CLIENTS, LR, Data, Meter, choose, flat
+from fedavg_task import BATCH, CLIENTS, LR, Task, choose, flat
+from meter import Meter
 
-data = Data()
+data = Task()
 clients = [
     fedjax.ClientDataset({"x": flat(data.x[k]), "y": data.y[k].astype(np.int32)})
     for k in range(CLIENTS)

@@ -6,13 +6,14 @@ from functools import partial
 import numpy as np
 import psutil
 import torch
+from fedavg_task import CHOSEN, CLIENTS, Task, flat
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
+from meter import Meter
 from networks_torch import accuracy, train_client, twonn
-from worker import CHOSEN, CLIENTS, Data, Meter, flat
 
 
 def family_cpu_seconds() -> float:
@@ -30,7 +31,7 @@ def family_cpu_seconds() -> float:
 
 def local_training(folder, message, context):
     """What a client does with the global weights."""
-    data, k = Data(folder), int(context.node_config["partition-id"])
+    data, k = Task(folder), int(context.node_config["partition-id"])
     model = twonn(data.weights("twonn"))
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
     x = torch.from_numpy(flat(data.x[k]))
@@ -44,7 +45,7 @@ def local_training(folder, message, context):
 
 def serve(folder, rounds, grid, context):
     """All rounds; before each, wait for the order."""
-    data = Data(folder)
+    data = Task(folder)
     model = twonn(data.weights("twonn"))
     test = torch.from_numpy(flat(data.test_x)), torch.from_numpy(data.test_y.astype(np.int64))
     meter = Meter("flwr", family_cpu_seconds)

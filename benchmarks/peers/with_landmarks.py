@@ -6,8 +6,8 @@
 import sys
 
 import numpy as np
+from meter import Meter
 from recognition_task import Task
-from worker import Meter
 
 from lib.nowplaying import landmarks
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import torch
+from fedavg_task import BATCH, CHOSEN, CLIENTS, LR, Task, flat
+from meter import Meter
 from networks_torch import accuracy, twonn
 from pfl.aggregate.simulate import SimulatedBackend
 from pfl.aggregate.weighting import WeightByDatapoints
@@ -14,9 +16,8 @@ from pfl.data.sampling import get_user_sampler
 from pfl.hyperparam.base import NNTrainHyperParams
 from pfl.metrics import Metrics
 from pfl.model.pytorch import PyTorchModel
-from worker import BATCH, CHOSEN, CLIENTS, LR, Data, Meter, flat
 
-data = Data()
+data = Task()
 test = torch.from_numpy(flat(data.test_x)), torch.from_numpy(data.test_y.astype(np.int64))
 users = [
     Dataset((torch.from_numpy(flat(data.x[k])), torch.from_numpy(data.y[k].astype(np.int64))))

@@ -5,8 +5,8 @@ The first CHECKED of them, with its default settings.
 
 import numpy as np
 import statsmodels.api as sm
-from logits import CHECKED, Task, digest
-from worker import Meter
+from logits_task import CHECKED, Task, digest
+from meter import Meter
 
 task = Task()
 design = sm.add_constant(task.x)

@@ -5,8 +5,8 @@ BertModel on tokens that are embedded already, the squares of its outputs as a l
 
 import torch
 from actionbert_task import HEADS, LAYERS, LENGTH, RATE, WIDTH, Task
+from meter import Meter
 from transformers import BertConfig, BertModel
-from worker import Meter
 
 torch.set_num_threads(1)
 torch.manual_seed(0)

@@ -5,17 +5,12 @@
    every ten of them. Nothing leaves the page. */
 "use strict";
 (() => {
+  const { make, begin } = elements;
   const ROUNDS = 20;
   const HALF = 10;
   const STATES = ["at first", "after CC", "after CD", "after DC", "after DD"];
   const WORDS = { C: "cooperated", D: "defected" };
 
-  const make = (tag, attributes = {}, ...children) => {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...children);
-    return element;
-  };
   const points = (x) => (x > 0 ? "+" : x < 0 ? "−" : "") + Math.abs(x);
   const mean = (x) => (x < 0 ? "−" : "+") + Math.abs(x).toFixed(2);
   const share = (x) => (x === null ? "–" : x.toFixed(2));
@@ -142,7 +137,5 @@
     reset();
   }
 
-  const begin = () => document.querySelectorAll(".dilemma").forEach(start);
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
-  else begin();
+  begin(".dilemma", start);
 })();

@@ -4,6 +4,7 @@
    them; this adds the questions, their buttons, a plot and the comparison. Nothing leaves the page. */
 "use strict";
 (() => {
+  const { make, draw, begin } = elements;
   const LEVELS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
   const KEYS = ["1", "2", "3"];
   const ENOUGH = 4; // rounds before a comparison says anything
@@ -13,16 +14,6 @@
   };
   const COLORS = 7;
   const DASHES = ["", "7 3", "8 3 2 3", "2 3", "11 2", "6 2 2 2 2 2", "2 2"];
-
-  const fill = (element, attributes, children) => {
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...children);
-    return element;
-  };
-  const make = (tag, attributes = {}, ...children) =>
-    fill(document.createElement(tag), attributes, children);
-  const draw = (tag, attributes = {}, ...children) =>
-    fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
   /* As in the static picture: from the second turn on, a colour has another dash. */
   const stroke = (i) => ({
@@ -407,7 +398,5 @@
     show();
   }
 
-  const start = () => document.querySelectorAll(".game").forEach(build);
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
-  else start();
+  begin(".game", build);
 })();

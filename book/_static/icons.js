@@ -5,14 +5,8 @@
    that of models which see as much. Nothing leaves the page. */
 "use strict";
 (() => {
+  const { make, begin } = elements;
   const STAGES = ["its look", "its screen", "where it leads"];
-
-  const make = (tag, attributes = {}, ...children) => {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...children);
-    return element;
-  };
 
   function start(element) {
     const frames = [...element.querySelectorAll(".icons-round")];
@@ -96,7 +90,5 @@
     show();
   }
 
-  const begin = () => document.querySelectorAll(".icons").forEach(start);
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
-  else begin();
+  begin(".icons", start);
 })();

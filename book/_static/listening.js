@@ -5,14 +5,9 @@
    played, and keeps the score. Nothing leaves the page. */
 "use strict";
 (() => {
+  const { make, begin } = elements;
   const NONE = "none of these";
 
-  const make = (tag, attributes = {}, ...children) => {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...children);
-    return element;
-  };
   const named = (name) => (name ? `song ${name}` : NONE);
 
   /* A line over each picture that shows where the sound is. */
@@ -100,7 +95,5 @@
     reset();
   }
 
-  const begin = () => document.querySelectorAll(".listening").forEach(start);
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
-  else begin();
+  begin(".listening", start);
 })();

@@ -5,6 +5,7 @@
    the mark is on the last of them, the heads are where it has left them. */
 "use strict";
 (() => {
+  const { make, draw, begin } = elements;
   const ICONS = {
     First: "M4 3h2v10H4zM13 3v10L6.5 8z",
     Back: "M11.5 3v10L5 8z",
@@ -15,22 +16,8 @@
   };
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-  const make = (tag, attributes = {}, ...children) => {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...children);
-    return element;
-  };
-
-  const icon = (name) => {
-    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    svg.setAttribute("viewBox", "0 0 16 16");
-    svg.setAttribute("aria-hidden", "true");
-    const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    path.setAttribute("d", ICONS[name]);
-    svg.append(path);
-    return svg;
-  };
+  const icon = (name) =>
+    draw("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, draw("path", { d: ICONS[name] }));
 
   /* The trace with what it takes to go backwards: the byte that each write destroys. */
   function load(data) {
@@ -272,7 +259,5 @@
     show();
   }
 
-  const start = () => document.querySelectorAll(".stepper").forEach(build);
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
-  else start();
+  begin(".stepper", build);
 })();

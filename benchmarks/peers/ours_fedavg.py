@@ -1,10 +1,11 @@
-"""This book's kernel: `ours.py DATA scan|vmap|sharded`."""
+"""This book's kernel: `ours_fedavg.py DATA scan|vmap|sharded`."""
 
 import sys
 
 import jax
 import numpy as np
-from worker import BATCH, LR, Data, Meter, choose
+from fedavg_task import BATCH, LR, Task, choose
+from meter import Meter
 
 from lib import fedavg
 from lib.parallel import device_mesh
@@ -12,7 +13,7 @@ from lib.parallel import device_mesh
 way = sys.argv[2]
 if way == "sharded":
     jax.config.update("jax_num_cpu_devices", 2)
-data = Data()
+data = Task()
 federation = jax.device_put(
     fedavg.Federation(data.x, data.y, np.full(len(data.x), data.x.shape[1], np.int32))
 )

@@ -1,6 +1,6 @@
-"""What every timed process shares: the work, the data, and the clock.
+"""What every timed process shares: orders, replies, and the clock.
 
-Runs in each peer's own environment: standard library and NumPy only.
+Runs in each peer's own environment: standard library only.
 """
 
 import json
@@ -10,43 +10,9 @@ import sys
 import time
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
-
-import numpy as np
-
-CLIENTS = 100  # K
-CHOSEN = 10  # C K
-BATCH = 10  # B
-LR = 0.1  # eta
-CNN_STEPS = 4  # local steps of the convolutional network that are timed together
 
 REPLIES = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # what a library prints must not come between our replies
-
-
-class Data:
-    """The federation as arrays (K, 600, ...), a test set, and the weights all start from."""
-
-    def __init__(self, folder: str | None = None):
-        self.folder = Path(folder or sys.argv[1])
-
-    def __getattr__(self, name: str) -> np.ndarray:
-        return np.load(self.folder / f"{name}.npy", mmap_mode="c")
-
-    def weights(self, network: str) -> list[np.ndarray]:
-        """Weights and biases of "twonn" or "cnn", layer by layer, weights as (inputs, outputs)."""
-        with np.load(self.folder / f"{network}.npz") as arrays:
-            return [arrays[name] for name in arrays.files]
-
-
-def flat(x: np.ndarray) -> np.ndarray:
-    """Images of bytes as rows of floats in 0..1."""
-    return (x.reshape(-1, 784) / 255).astype(np.float32)
-
-
-def choose(rng: np.random.Generator) -> np.ndarray:
-    """The clients of a round."""
-    return rng.choice(CLIENTS, CHOSEN, replace=False)
 
 
 def cpu_seconds() -> float:

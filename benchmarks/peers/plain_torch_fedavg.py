@@ -1,13 +1,14 @@
-"""A plain loop over clients in PyTorch: `plain_torch.py DATA`."""
+"""A plain loop over clients in PyTorch: `plain_torch_fedavg.py DATA`."""
 
 import copy
 
 import numpy as np
 import torch
+from fedavg_task import CHOSEN, Task, choose, flat
+from meter import Meter
 from networks_torch import accuracy, train_client, twonn
-from worker import CHOSEN, Data, Meter, choose, flat
 
-data = Data()
+data = Task()
 x = torch.from_numpy(flat(data.x)).reshape(len(data.x), -1, 784)
 y = torch.from_numpy(data.y.astype(np.int64))
 test = torch.from_numpy(flat(data.test_x)), torch.from_numpy(data.test_y.astype(np.int64))

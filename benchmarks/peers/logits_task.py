@@ -1,20 +1,18 @@
 """What every timed process of the logistic curves shares: the counts, and how fits are compared."""
 
 import hashlib
-import sys
-from pathlib import Path
 
 import numpy as np
+from arrays import Packed
 
 CHECKED = 256  # fits that are compared, and all that a slow row does
 
 
-class Task:
+class Task(Packed):
     """Levels `x` (L,), and for each fit the counts `k` of `n`, both (fits, L)."""
 
     def __init__(self):
-        with np.load(Path(sys.argv[1]) / "counts.npz") as arrays:
-            vars(self).update(arrays)
+        super().__init__("counts")
 
 
 def digest(b0: np.ndarray, b1: np.ndarray) -> str:

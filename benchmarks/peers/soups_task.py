@@ -2,15 +2,15 @@
 
 import hashlib
 import sys
-from pathlib import Path
 
 import numpy as np
+from arrays import Packed
 
 CHECKED = 256  # pairs whose bytes are compared, however many a row runs
 EPOCHS = 16  # of which the first two are not timed
 
 
-class Task:
+class Task(Packed):
     """A soup at the start of an epoch, and the tapes of that epoch, paired and mutated.
 
     `programs` and `tokens` are ordered by program number; `order` says which number each half of a
@@ -18,8 +18,7 @@ class Task:
     """
 
     def __init__(self):
-        with np.load(Path(sys.argv[1]) / f"{sys.argv[2]}.npz") as arrays:
-            vars(self).update(arrays)
+        super().__init__(sys.argv[2])
         self.epoch, self.seed = int(self.epoch), int(self.seed)
 
 
