@@ -9,12 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lib import recorded
-from lib.figures import typeset
 from lib.scale import check
-
-NOT_TESTED = "NOT TESTED AT THIS SCALE"
-VERDICTS = ("HOLDS", "PARTLY", "FAILS", NOT_TESTED)
-SIGNS = dict(zip(VERDICTS, "✓◐✗–", strict=True))
+from lib.wording import NOT_TESTED, SIGNS, accepts, interval, judged, number, typeset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +64,7 @@ class Test:
         """Whether the mean lies in the accepted interval; None if it was not measured."""
         if self.mean is None:
             return None
-        above = self.low is None or self.mean >= self.low
-        return above and (self.high is None or self.mean <= self.high)
+        return accepts(self.low, self.high, self.mean)
 
     @property
     def interval(self) -> str:
@@ -212,44 +207,11 @@ class Claims:
         return "".join(rows)
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """What is accepted, in words; None leaves a side open."""
-    if low is None:
-        return f"≤ {_bound(high)}"
-    if high is None:
-        return f"≥ {_bound(low)}"
-    if low == high:
-        return f"exactly {_bound(low)}"
-    if (text := _bound(low)) != _bound(high):
-        return f"{text} to {_bound(high)}"
-    return f"{low:.6g} to {high:.6g}"
-
-
-def _bound(value: float) -> str:
-    """A bound as it was chosen, if that takes five digits at most: 0.9999 must not read 1."""
-    chosen = f"{value:.5g}"
-    as_is = float(chosen) == value and 1e-3 <= abs(value) < 1000
-    return chosen.replace("-", "−") if as_is else number(value)
-
-
-def number(value: float) -> str:
-    """A number as readers see it: three significant digits, no more."""
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        text = f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-        return text.replace("-", "−")
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}×10<sup>{int(exponent)}</sup>".replace("-", "−")
-
-
 def shown(test: dict) -> str:
     """Our number with its spread over seeds or trainings, from a test's dictionary."""
     if test.get("ours") is None:
         return "–"
-    ours, rounded = test["ours"], float(f"{test['ours']:.3g}")
-    held, seen = (Test("", x, test["low"], test["high"]).holds for x in (ours, rounded))
-    # three digits may lie on the other side of a bound
-    text = number(ours) if held == seen else f"{ours:.5g}".replace("-", "−")
-    text = f"<strong>{text}</strong>"
+    text = f"<strong>{judged(test['ours'], test['low'], test['high'])}</strong>"
     low, high = map(number, test.get("spread") or (0, 0))
     if low != high:
         text += f" <span class='where'>{low} to {high} over runs</span>"

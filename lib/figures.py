@@ -6,7 +6,6 @@ import base64
 import html
 import io
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib as mpl
@@ -18,6 +17,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.transforms import blended_transform_factory
 from numpy.typing import ArrayLike
 from PIL import Image as Picture
+
+from lib.wording import typeset
 
 # Okabe and Ito (2008): told apart with any kind of colour vision; yellow is left out, it is too
 # pale on white. Dashes and markers repeat what the colour says.
@@ -126,18 +127,6 @@ def pixels(
     picture = np.asarray(figure.canvas.buffer_rgba())[..., :3] / 255
     plt.close(figure)
     return picture
-
-
-MINUS = re.compile(r"(?<![\w.)-])-(?=[.\d])")
-ZERO = re.compile(r"(?<![\w.)])[+−]?(0(?:\.0+)?)(?:e[+-]?\d+)?(?![.\w])")
-POWER = re.compile(r"(?<![\w.])(\d(?:\.\d+)?)e\+?(-?)0*(\d+)(?!\w)")
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def typeset(text: str) -> str:
-    """Numbers that Python wrote as a book has them: −1 for -1, 2×10⁻⁷ for 2e-07, 0 for -0."""
-    text = ZERO.sub(r"\1", MINUS.sub("−", text))
-    return POWER.sub(lambda of: f"{of[1]}×10{(of[2] + of[3]).translate(RAISED)}", text)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence], *, caption: str) -> HTML:

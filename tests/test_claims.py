@@ -9,8 +9,9 @@ import matplotlib.pyplot as plt
 import pytest
 
 from lib import figures, recorded, scale
-from lib.claims import NOT_TESTED, Claim, Claims, Test, number, when
+from lib.claims import Claim, Claims, Test, when
 from lib.parallel import each
+from lib.wording import NOT_TESTED, number, typeset
 
 
 def claim(*ours, id="C1", low=1.0, high=2.0):
@@ -77,7 +78,7 @@ def test_bad_input_says_what_was_wanted(make, says):
 
 @pytest.mark.parametrize(
     "value, text",
-    [(0, "0"), (3.14159, "3.14"), (1474, "1,474"), (9.54e-07, "9.5×10<sup>−7</sup>")],
+    [(0, "0"), (3.14159, "3.14"), (1474, "1,474"), (9.54e-07, "9.5×10⁻⁷")],
 )
 def test_numbers_are_rounded_for_readers(value, text):
     assert number(value) == text
@@ -134,7 +135,7 @@ def test_a_number_is_not_rounded_over_its_bound():
     ],
 )
 def test_numbers_are_set_as_in_a_book(python, book):
-    assert figures.typeset(python) == book
+    assert typeset(python) == book
 
 
 def test_series_for_the_record_travel_in_the_metadata():

@@ -110,7 +110,14 @@ def house(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "book" / "_run", root / "book" / "_run")
     shutil.copytree(ROOT / "profiles", root / "profiles")
     (root / "lib" / "shapes").mkdir(parents=True)
-    for name in ("Makefile", "Snakefile", "requirements.txt", "lib/__init__.py", "lib/recorded.py"):
+    for name in (
+        "Makefile",
+        "Snakefile",
+        "requirements.txt",
+        "lib/__init__.py",
+        "lib/recorded.py",
+        "lib/wording.py",
+    ):
         shutil.copy(ROOT / name, root / name)
     for name, text in FILES.items():
         (root / name).write_text(text)

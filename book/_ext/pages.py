@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lib.figures import typeset
+from lib.wording import typeset
 
 # the typesetter, what it loads when a formula asks for it, its fonts, and speech in English
 MATHJAX = ("tex-chtml.js", "input/tex/extensions/", "output/chtml/fonts/woff-v2/", "a11y/")

@@ -19,9 +19,9 @@ from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 from dataflow import origins
-from lib.claims import NOT_TESTED, SIGNS, VERDICTS, badge, interval, number, shown
-from lib.figures import typeset
+from lib.claims import badge, shown
 from lib.scale import SCALES
+from lib.wording import NOT_TESTED, SIGNS, VERDICTS, clock, interval, number, typeset
 
 WORDS = dict(zip(VERDICTS, ("hold", "partly", "fail", "not tested"), strict=True))
 BEYOND = "beyond the paper"  # where a claim stands that is ours
@@ -99,11 +99,6 @@ def table(name: str, head: list[str], rows: list[list[str]], kind: str = "result
         f"<div class='results-box' tabindex='0' role='region' aria-label='{name}'>"
         f"<table class='{kind}'><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
     )
-
-
-def clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 class Scoreboard(BookDirective):

@@ -29,9 +29,9 @@ from chapters import (
     parameters_of,
     written,
 )
+from lib.wording import NOT_TESTED, clock, interval, judged, typeset
 
 LOG = ROOT / "_executed" / "snakemake.log"
-NOT_TESTED = "NOT TESTED AT THIS SCALE"  # as in lib/claims.py, which takes a while to import
 
 
 def main() -> int:
@@ -331,13 +331,12 @@ def told(claims: list[dict]) -> str:
     for claim in claims:
         lines.append(f"{claim['id']:<{width}}  {claim['verdict']}  {claim['sentence']}")
         for test in claim["tests"] if claim["verdict"] != NOT_TESTED else []:
-            low, high = (None if x is None else f"{x:.4g}" for x in (test["low"], test["high"]))
-            accepted = f"{low} to {high}" if low and high else f"≥ {low}" if low else f"≤ {high}"
+            bounds = test["low"], test["high"]
             paper = f", paper {test['paper']}" if test["paper"] else ""
             sign = {None: "–", True: "✓", False: "✗"}[test["holds"]]
-            number = "not measured" if test["ours"] is None else f"{test['ours']:.4g}"
-            number += f" (accepted {accepted}{paper})"
-            lines.append(f"{'':<{width}}  {sign} {test['statistic']}: {number}")
+            ours = "not measured" if test["ours"] is None else judged(test["ours"], *bounds)
+            ours += f" (accepted {interval(*bounds)}{paper})"
+            lines.append(f"{'':<{width}}  {sign} {typeset(test['statistic'])}: {ours}")
     return "\n".join(lines)
 
 
@@ -378,14 +377,6 @@ def tally(slug: str, paths: list[Path]) -> None:
         width = max(map(len, verdicts))
         for name, counts in verdicts.items():
             print(f"{name:<{width}}  {', '.join(f'{v} {n}' for v, n in counts.most_common())}")
-
-
-def clock(seconds: float) -> str:
-    return (
-        f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
-        if seconds >= 60
-        else f"{seconds:.0f} s"
-    )
 
 
 def lasted(since: float) -> str:
