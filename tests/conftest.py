@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import jupytext
 import nbformat
+import numpy as np
 import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile
 
@@ -93,6 +94,40 @@ class Verdict(IPyNbCell):
     def runtest(self):
         if not self.compare_outputs(self.parent.fresh()[self.cell_num], self.cell.outputs):
             self.raise_cell_error("Cell outputs differ", "\n".join(self.comparison_traceback))
+
+
+def check_going_on(paper_scale, folder, patches, capsys, *, says: str, done: Callable, at: int):
+    """Train the recipe "tiny"; again, stopped at a step; and on from there: the same comes out.
+
+    `says` is in what the command prints, `done` gives the step of a row of the curve. The second
+    training lies in `folder`.
+    """
+    from lib import checkpoints
+
+    assert paper_scale.main(["tiny", "--folder", str(folder / "whole")]) == 0
+    assert says in capsys.readouterr().out
+    whole, right = paper_scale.load("tiny", folder / "whole"), checkpoints.write
+
+    def stop(path, head, tree):
+        right(path, head, tree)
+        if head and done(head["curve"][-1]) == at:
+            raise KeyboardInterrupt
+
+    with patches.context() as patch:
+        patch.setattr(checkpoints, "write", stop)
+        assert paper_scale.main(["tiny", "--folder", str(folder)]) == 1
+    assert "stopped: the same command goes on" in capsys.readouterr().err
+    assert paper_scale.load("tiny", folder) is None, "nothing half-finished is kept"
+    with pytest.raises(ValueError, match="was begun with seed=0, wanted seed=1: go on with"):
+        paper_scale.fit("tiny", folder, seed=1)
+    again = paper_scale.fit("tiny", folder)
+    jax.tree.map(np.testing.assert_array_equal, again.model, whole.model)
+    settled = ("cpu_seconds", "date", "command")  # of each run its own
+    told, before = ({k: v for k, v in x.about.items() if k not in settled} for x in (again, whole))
+    assert told == before and len(told["curve"]) == 3
+    assert sorted(path.name for path in folder.glob("tiny*")) == ["tiny.eqx", "tiny.json"]
+    with pytest.raises(ValueError, match="has tiny already: name another folder"):
+        paper_scale.fit("tiny", folder)
 
 
 def pytest_collect_file(file_path, parent):

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import check_going_on
 from jax.flatten_util import ravel_pytree
 from scipy.special import log_softmax
 
-from lib import checkpoints
 from lib.actionbert import encoders, model, objectives, paper_scale, screens, training, world
 from lib.actionbert.model import View
 from lib.actionbert.objectives import Weights, objective
@@ -499,28 +499,8 @@ def tiny(monkeypatch):
 
 
 def test_a_stopped_training_is_taken_up_again(tiny, tmp_path, monkeypatch, capsys):
-    assert paper_scale.main(["tiny", "--folder", str(tmp_path / "whole")]) == 0
-    assert "tiny: link accuracy" in capsys.readouterr().out
-    whole, right = paper_scale.load("tiny", tmp_path / "whole"), checkpoints.write
-
-    def stop(path, head, tree):
-        right(path, head, tree)
-        if head and head["curve"][-1]["step"] == 4:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoints, "write", stop)
-    assert paper_scale.main(["tiny", "--folder", str(tmp_path)]) == 1
-    assert "stopped: the same command goes on" in capsys.readouterr().err
-    assert paper_scale.load("tiny", tmp_path) is None, "nothing half-finished is kept"
-    with pytest.raises(ValueError, match="was begun with seed=0, wanted seed=1: go on with"):
-        paper_scale.fit("tiny", tmp_path, seed=1)
-    monkeypatch.setattr(checkpoints, "write", right)
-    again = paper_scale.fit("tiny", tmp_path)
-    jax.tree.map(np.testing.assert_array_equal, again.model, whole.model)
-    assert again.about["curve"] == whole.about["curve"] and len(again.about["curve"]) == 3
-    assert sorted(path.name for path in tmp_path.glob("tiny*")) == ["tiny.eqx", "tiny.json"]
-    with pytest.raises(ValueError, match="has tiny already: name another folder"):
-        paper_scale.fit("tiny", tmp_path)
+    told = dict(says="tiny: link accuracy", done=lambda row: row["step"])
+    check_going_on(paper_scale, tmp_path, monkeypatch, capsys, at=4, **told)
     told = json.loads((tmp_path / "tiny.json").read_text(encoding="utf-8"))
     assert told["made"] == TINY._asdict() | {"seed": 0} and told["hardware"]
 

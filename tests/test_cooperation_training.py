@@ -5,8 +5,8 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
+from conftest import check_going_on
 
-from lib import checkpoints
 from lib.cooperation import estimators, experiments, paper_scale, policies, shaping
 from lib.parallel import device_mesh
 
@@ -88,33 +88,10 @@ def tiny(monkeypatch):
     monkeypatch.setattr(paper_scale, "device_mesh", lambda axis: None)  # tested above
 
 
-def test_a_training_stopped_in_between_or_at_its_end_goes_on(tiny, tmp_path, monkeypatch, capsys):
-    assert paper_scale.main(["tiny", "--folder", str(tmp_path / "whole")]) == 0
-    assert "tiny: rewards [0." in capsys.readouterr().out
-    whole, right = paper_scale.load("tiny", tmp_path / "whole"), checkpoints.write
-
-    for at in (2, 3):
-        folder = tmp_path / f"stopped at {at}"
-
-        def stop(path, head, tree, at=at):
-            right(path, head, tree)
-            if head and head["curve"][-1]["iterations"] == at:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(checkpoints, "write", stop)
-        assert paper_scale.main(["tiny", "--folder", str(folder)]) == 1
-        assert "stopped: the same command goes on" in capsys.readouterr().err
-        assert paper_scale.load("tiny", folder) is None, "nothing half-finished is kept"
-        with pytest.raises(ValueError, match="was begun with seed=0, wanted seed=1: go on"):
-            paper_scale.fit("tiny", folder, seed=1)
-        monkeypatch.setattr(checkpoints, "write", right)
-        again = paper_scale.fit("tiny", folder)
-        jax.tree.map(np.testing.assert_array_equal, again.model, whole.model)
-        assert again.about["curve"] == whole.about["curve"] and len(again.about["curve"]) == 3
-        assert again.about["episodes"] == whole.about["episodes"]
-        assert sorted(path.name for path in folder.glob("tiny*")) == ["tiny.eqx", "tiny.json"]
-        with pytest.raises(ValueError, match="has tiny already: name another folder"):
-            paper_scale.fit("tiny", folder)
+@pytest.mark.parametrize("at", [2, 3], ids=["in between", "at its end"])
+def test_a_training_that_was_stopped_goes_on(tiny, tmp_path, monkeypatch, capsys, at):
+    told = dict(says="tiny: rewards [0.", done=lambda row: row["iterations"])
+    check_going_on(paper_scale, tmp_path, monkeypatch, capsys, at=at, **told)
 
 
 def test_all_recipes_are_possible(monkeypatch):

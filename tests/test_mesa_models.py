@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import check_going_on
 from sklearn.metrics import r2_score
 
 from lib import checkpoints
@@ -346,24 +347,8 @@ def tiny(monkeypatch):
 
 def test_a_stopped_training_goes_on(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(paper_scale, "BLOCK", 2)
-    assert paper_scale.main(["tiny", "--folder", str(tmp_path / "whole")]) == 0
-    assert "mean squared error" in capsys.readouterr().out
-    whole, right = paper_scale.load("tiny", tmp_path / "whole"), checkpoints.write
-
-    def stop(path, head, tree):
-        right(path, head, tree)
-        if head and head["curve"][-1][0] == 4:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoints, "write", stop)
-    assert paper_scale.main(["tiny", "--folder", str(tmp_path)]) == 1
-    assert "stopped: the same command goes on" in capsys.readouterr().err
-    assert paper_scale.load("tiny", tmp_path) is None, "nothing half-finished is kept"
-    monkeypatch.setattr(checkpoints, "write", right)
-    again = paper_scale.fit("tiny", tmp_path)
-    jax.tree.map(np.testing.assert_array_equal, again.model, whole.model)
-    assert again.about["curve"] == whole.about["curve"] and len(again.about["curve"]) == 3
-    assert sorted(path.name for path in tmp_path.glob("tiny*")) == ["tiny.eqx", "tiny.json"]
+    told = dict(says="mean squared error", done=lambda row: row[0])
+    check_going_on(paper_scale, tmp_path, monkeypatch, capsys, at=4, **told)
 
 
 @pytest.fixture
