@@ -393,7 +393,9 @@ class Parameters(BookDirective):
                 if name not in ("scale", "seed"):
                     code = f"<code>{name}</code>", f"<code>{html.escape(value)}</code>"
                     link = f"<a href='{self.href(slug)}'>{slug}</a>"
-                    rows.append([link, *code, html.escape(told)])
+                    rows.append(
+                        [link, *code, re.sub(r"`(.*?)`", r"<code>\1</code>", html.escape(told))]
+                    )
         head = ["Chapter", "Parameter", "As it is", "What it is"]
         return self.show(table("Parameters of the chapters", head, rows))
 
