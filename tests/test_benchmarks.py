@@ -1,11 +1,34 @@
 """What the benchmark page shows: complete, from a named machine, and of simulators that learn."""
 
+import importlib
 import json
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-RESULTS = sorted((Path(__file__).parents[1] / "benchmarks" / "results").glob("*.json"))
+from lib import life
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+RESULTS = sorted((FOLDER / "results").glob("*.json"))
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(FOLDER.glob("bench_*.py"))])
+def test_a_benchmark_can_be_imported(name, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
+    assert importlib.import_module(name).main
+
+
+def test_the_benchmark_of_soups_hands_out_tapes_that_have_not_run(tmp_path, monkeypatch):
+    """Paired and mutated: almost all bytes are those of the soup, in another order."""
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
+    bench = importlib.import_module("bench_life")
+    soup = life.primordial(1, 2**8, tokens=True)
+    assert bench.prepare(tmp_path, "small", soup, 1).startswith("256 programs at epoch 0")
+    with np.load(tmp_path / "small.npz") as given:
+        same = given["tapes"].reshape(-1, 64) == np.asarray(soup.programs)[given["order"]]
+        assert 0.99 < same.mean() < 1
 
 
 def test_there_are_results():

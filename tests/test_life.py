@@ -194,6 +194,7 @@ def test_every_language_equals_a_plain_interpreter(name):
     np.testing.assert_array_equal(taken, [n for _, n in plain])
     np.testing.assert_array_equal(after, [tape for tape, _ in plain])
     assert {1, steps} < set(taken) and len(set(taken)) > 20  # ended at once, stopped, all between
+    np.testing.assert_array_equal(run(tapes, language, 0)[0], tapes)
 
 
 BFF = [name for name, language in life.LANGUAGES.items() if isinstance(language, life.Bff)]

@@ -6,7 +6,6 @@ from functools import partial
 import jax
 from arrays import mean_size
 from mesa_task import Task
-from meter import Meter
 
 from lib.mesa import alternatives, layer
 
@@ -27,6 +26,8 @@ def with_gradients(form, w, *arguments):
 
 
 if __name__ == "__main__":
+    from meter import Meter  # from now on only it writes to the standard output
+
     task = Task()
     form = FORMS[sys.argv[2]]
     arguments = jax.device_put((task.q, task.k, task.v, task.lam))

@@ -21,15 +21,15 @@ def run_tapes(
 ) -> tuple[UInt8[Array, "m 128"], UInt64[Array, "m 128"] | None, UInt32[Array, " m"]]:
     """Tapes, tokens and numbers of steps after each of the first `count` tapes (all) was executed.
 
-    Raises ValueError if the tapes are not 128 bytes wide, if `steps` is not between 1 and 65,000,
+    Raises ValueError if the tapes are not 128 bytes wide, if `steps` is not between 0 and 65,000,
     or if tokens are given to a language that cannot trace them.
     """
     if tapes.ndim != 2 or tapes.shape[1] != LENGTH or tapes.dtype != jnp.uint8:
         raise ValueError(
             f"tapes is {tapes.dtype}{list(tapes.shape)}: wanted uint8[m, 128], two programs a row"
         )
-    if not 0 < steps <= MOST_STEPS:
-        raise ValueError(f"steps={steps} must lie between 1 and {MOST_STEPS}")
+    if not 0 <= steps <= MOST_STEPS:
+        raise ValueError(f"steps={steps} must lie between 0 and {MOST_STEPS}")
     count = jnp.uint32(len(tapes)) if count is None else count
     if isinstance(language, Bff):
         if jax.default_backend() != "cpu":
