@@ -144,6 +144,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence], *, caption: str) -> HTM
 
     top = "".join(f"<th scope='col'>{cell(h)}</th>" for h in head)
     body = "".join("<tr>" + "".join(f"<td>{cell(v)}</td>" for v in row) + "</tr>" for row in rows)
+    if not rows:
+        body = f"<tr><td colspan='{len(head)}'>nothing of this is measured at this scale</td></tr>"
     return HTML(
         "<div class='results-box' tabindex='0' role='region' aria-label='Table of results'>"
         f"<table class='results'><caption><span>{html.escape(caption)}</span></caption>"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from lib.wording import typeset
 
+NOT_HERE = "–<span class='visually-hidden'> (not measured at this scale)</span>"
+
 # the typesetter, what it loads when a formula asks for it, its fonts, and speech in English
 MATHJAX = ("tex-chtml.js", "input/tex/extensions/", "output/chtml/fonts/woff-v2/", "a11y/")
 MATHJAX += tuple(f"sre/mathmaps/{name}.json" for name in ("base", "en", "nemeth"))
@@ -18,7 +20,8 @@ REPAIRS = [
     (r"<img(?= )(?![^>]* alt=)", '<img alt=""'),
     # the old role is deprecated and its list wants items
     (r' role="doc-biblioentry"', ' role="listitem"'),
-    # numbers that a cell has computed: a minus sign, powers of ten
+    # numbers that a cell has computed: a minus sign, powers of ten; a dash for what is not there
+    (r'(?<=<span class="pasted-text">)[+-]?nan(?=<)', NOT_HERE),
     (r'(?<=<span class="pasted-text">)[^<]+', lambda found: typeset(found[0])),
 ]
 

@@ -126,6 +126,8 @@ class Scoreboard(BookDirective):
             )
             rows = "".join(self.squares(slug, claims) for slug, claims in live.items())
             key = " ".join(badge(v, WORDS[v]) for v in VERDICTS)
+            if book["scale"] == "smoke":
+                text += " At scale smoke most claims are not tested; <code>make book</code> does."
             return self.show(
                 f"<p class='verdict-line'>{text}</p><div class='squares'>{rows}</div>"
                 f"<p class='where'>A square is a claim: {key}. A claim has one number or several; "
@@ -206,6 +208,11 @@ class Outcomes(BookDirective):
             told = [test_line(t) for t in measured if found or not t["holds"]]
             if not told:  # it only waits for what this scale does not measure
                 continue
+            waiting = len(claim["tests"]) - len(measured)
+            if waiting:
+                told.append(
+                    f"{waiting} more {'wait' if waiting > 1 else 'waits'} for another scale"
+                )
             section = sections.get(claim["id"])
             if section:
                 anchor = f"{self.href(slug)}#{nodes.make_id(section)}"
@@ -299,8 +306,11 @@ class PaperCard(BookDirective):
             lasted.append(f"{scale}: {text}")
         verdict = sentence(claims_of(run)) if run else "not yet run"
         smoke = (
-            "<p class='smoke-note'><strong>This page shows the smoke run</strong>: small embedded "
-            "data, to check that all works. <code>make book</code> shows the real thing.</p>"
+            "<p class='smoke-note'><strong>This page shows the smoke run</strong>, with "
+            "<code>scale = &quot;smoke&quot;</code> in its first cell: small sizes and short "
+            "trainings, to check that all works. The text is written for the run at scale laptop, "
+            "so that a number, a table or a figure may be missing here (–), or say the contrary. "
+            "<code>make book</code> shows the real thing.</p>"
             if run and book["scale"] == "smoke"
             else ""
         )
@@ -372,7 +382,7 @@ class BuildStatus(BookDirective):
         names += ("snakemake", "papermill", "jupyter-book", "myst-nb", "sphinx")
         packages = [[name, metadata.version(name)] for name in names]
         return self.show(
-            table("Runs of this build", head, rows)
+            table("Runs of this build", head, rows, "results facts")
             + table("Versions", ["Package", "Version"], packages)
         )
 
@@ -411,7 +421,8 @@ class Waiting(BookDirective):
         if not book["runs"]:
             return self.show(f"<p class='not-run'>{NOT_RUN}</p>")
         costs = self.recorded("waiting")
-        parts = [f"<p class='verdict-line'>Seen from the run at scale {book['scale']}.</p>"]
+        more = ", which also waits for what a laptop measures" * (book["scale"] == "smoke")
+        parts = [f"<p class='verdict-line'>Seen from the run at scale {book['scale']}{more}.</p>"]
         for entry in self.catalogue():
             slug = entry["slug"]
             items = self.items(slug, claims_of(book["runs"].get(slug, {"cells": []})))
@@ -487,7 +498,7 @@ class ChapterCosts(BookDirective):
             if any(scale in of for of in times.values())
         ]
         told = f"<p>These together, in CPU-seconds: {', '.join(sums)}.</p>" if sums else ""
-        return self.show(table("What each chapter costs", head, rows) + told)
+        return self.show(table("What each chapter costs", head, rows, "results facts") + told)
 
 
 class Benchmarks(BookDirective):
