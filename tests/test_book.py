@@ -49,10 +49,14 @@ def test_verdicts_are_pinned(slug):
 
 
 @every_chapter
-def test_parameters_are_scale_and_seed(slug):
+def test_parameters_are_scale_seed_and_more_and_say_what_they_are(slug):
     (cell,) = tagged(slug, "parameters")
     assert {"scale", "seed"} <= chapters.parameters_of(slug)
     assert 'scale = "laptop"' in cell.source and "seed = 0" in cell.source
+    more = chapters.parameters_of(slug) - {"scale", "seed"}
+    assert more, "a reader wants something to change"
+    for name in more:  # the page on how to rerun lists what the comments say
+        assert re.search(rf"^{name} = .*  # \S", cell.source, re.M), name
 
 
 @every_chapter
