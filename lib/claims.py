@@ -146,7 +146,10 @@ class Claims:
         ids = [c.id for c in claims]
         twice = sorted({i for i in ids if ids.count(i) > 1})
         if twice:
-            raise ValueError(f"claim ids must be unique, these stand twice: {', '.join(twice)}")
+            raise ValueError(
+                f"claim ids must be unique, these stand twice: {', '.join(twice)} (after "
+                "a change, run all the cells of the claims again, from the first)"
+            )
         self.claims, self.slug, self.scale, self.seed = claims, slug, check(scale), seed
 
     def as_dicts(self) -> list[dict]:

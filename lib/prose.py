@@ -12,7 +12,7 @@ from myst_nb import glue
 def tell(name: str, value: SupportsFloat | str | None) -> None:
     """Keep a number or a word under `name`; the prose shows it with ``{glue:text}`name:.2f```.
 
-    None, which is a number that this scale does not measure, is shown as nan.
+    None, which is a number that this scale does not measure, is shown as a dash.
     """
     if value is None:
         value = math.nan

@@ -116,6 +116,7 @@ def house(tmp_path, monkeypatch):
         "requirements.txt",
         "lib/__init__.py",
         "lib/recorded.py",
+        "lib/scale.py",
         "lib/wording.py",
     ):
         shutil.copy(ROOT / name, root / name)
@@ -190,7 +191,11 @@ def test_code_scale_seed_parameters_and_data_are_in_the_key(house, monkeypatch):
     for line in ("1", "2"):  # a file that a parameter names
         (house / "own.jsonl").write_text(line)
         own.append(chapters.key("alpha", "laptop", 0, {"text": "own.jsonl"}))
-    assert len(set(own)) == 3
+    (house.parent / "music").mkdir()
+    for name in ("a.ogg", "b.ogg"):  # a folder, elsewhere
+        (house.parent / "music" / name).write_text("la")
+        own.append(chapters.key("alpha", "laptop", 0, {"text": str(house.parent / "music")}))
+    assert len(set(own)) == 5
     monkeypatch.setattr(datasets, "state", lambda names: dict.fromkeys(names, "here"))
     assert chapters.key("alpha", "laptop") != found[0]
     assert chapters.key("alpha", "smoke") == found[1], "smoke never looks at real data"

@@ -13,7 +13,6 @@ import yaml
 from jsonschema import ValidationError
 
 ROOT = Path(__file__).resolve().parents[2]
-SCALES = ("smoke", "laptop", "paper")
 # How much XLA optimises. Where compiling is much of a run, less than all makes the run shorter.
 OPTIMISE = {"fully": "", "less": "--xla_backend_optimization_level=1"}
 OPTIMISE["least"] = (
@@ -113,10 +112,13 @@ def key(slug: str, scale: str, seed: int = 0, parameters: dict | None = None) ->
     recorded = ROOT / "book" / "recorded" / f"{slug}.json"
     if ROOT / "lib" / "recorded.py" in files and recorded.exists() and scale != "paper":
         files.append(recorded)  # shown beside a smaller run; a paper run is what it was made from
-    named = (ROOT / str(value) for value in (parameters or {}).values() if value)
-    files += [path for path in named if path.is_file() and path.is_relative_to(ROOT)]
     for path in files:
         digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    texts = [value for value in (parameters or {}).values() if isinstance(value, str) and value]
+    for own in (ROOT / Path(text).expanduser() for text in texts):  # a file or a folder, perhaps
+        inside = sorted(own.rglob("*")) if own.is_dir() else [own]
+        for path in filter(Path.is_file, inside):
+            digest.update(path.relative_to(own).as_posix().encode() + path.read_bytes())
     if scale != "smoke":  # smoke never looks at real data
         from lib import datasets
 

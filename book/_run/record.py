@@ -8,7 +8,8 @@ from pathlib import Path
 
 import nbformat
 
-from chapters import ROOT, SCALES, code_cells, current, executed, written
+from chapters import ROOT, code_cells, current, executed, written
+from lib.scale import SCALES
 from run import arguments_of, stop
 
 RECORDED = ROOT / "book" / "recorded"

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from cachefill import fill
-from chapters import ROOT, SCALES, executed, written
+from chapters import ROOT, executed, written
+from lib.scale import SCALES
 
 
 def render(scale: str, output: Path = ROOT) -> int:

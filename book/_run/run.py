@@ -21,7 +21,6 @@ import nbformat
 
 from chapters import (
     ROOT,
-    SCALES,
     code_cells,
     current,
     data_of,
@@ -29,6 +28,7 @@ from chapters import (
     parameters_of,
     written,
 )
+from lib.scale import SCALES
 from lib.wording import NOT_TESTED, clock, interval, judged, typeset
 
 LOG = ROOT / "_executed" / "snakemake.log"
@@ -38,7 +38,6 @@ def main() -> int:
     """Check the request, fetch data, run what is not today's, and say how it went."""
     wanted = arguments()
     prepare_environment()
-    sys.path[:0] = [str(ROOT)]
     if wanted.scale != "smoke" and not fetch_data(wanted.chapters, wanted.scale):
         return 1
     os.environ["EXECUTABLE_PAPERS_OFFLINE"] = "1"  # what is at hand is part of the key from now on

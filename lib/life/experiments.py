@@ -158,6 +158,9 @@ def colony(
     return seen
 
 
+Z80_MUTATION = 256  # in 1024 meetings
+
+
 class Succession(NamedTuple):
     """A soup of Z80 programs, seen every 100 batches."""
 
@@ -167,19 +170,17 @@ class Succession(NamedTuple):
     count: list[int]  # how often it occurs
 
 
-def z80_succession(
-    seed: int, shape: tuple[int, int], *, noise: int, later: int, mutation: int = 256
-) -> Succession:
+def z80_succession(seed: int, shape: tuple[int, int], *, noise: int, later: int) -> Succession:
     """A soup of Z80 programs from noise, and after twenty block copiers were planted (Fig. 12).
 
-    `noise` and `later` are hundreds of batches; `mutation` is in 1024 meetings.
+    `noise` and `later` are hundreds of batches.
     """
     soup, n, seen = z80.primordial(seed, shape), shape[0] * shape[1], Succession([], [], [], [])
     for hundred in range(noise + later):
         if hundred == noise:
             places = range(n // 40, n, max(n // 20, 1))
             soup = z80.plant(soup, z80.REPLICATORS["ldir"], places)
-        soup = z80.advance(soup, 100, seed=seed, shape=shape, mutation=mutation)
+        soup = z80.advance(soup, 100, seed=seed, shape=shape, mutation=Z80_MUTATION)
         programs = np.asarray(soup.programs)
         block = (programs[:, :-1] == 0xED) & np.isin(programs[:, 1:], [0xB0, 0xB8])
         different, times = np.unique(programs, axis=0, return_counts=True)
