@@ -96,6 +96,19 @@ class Verdict(IPyNbCell):
             self.raise_cell_error("Cell outputs differ", "\n".join(self.comparison_traceback))
 
 
+@pytest.fixture(autouse=True)
+def same_draws(request):
+    """Each test begins with the same random numbers, whatever ran before it in this process."""
+
+    def anew():  # also after a test: fixtures of a whole module draw in between
+        if hasattr(request.module, "RNG"):
+            request.module.RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+    anew()
+    yield
+    anew()
+
+
 def check_going_on(paper_scale, folder, patches, capsys, *, says: str, done: Callable, at: int):
     """Train the recipe "tiny"; again, stopped at a step; and on from there: the same comes out.
 

@@ -35,8 +35,9 @@ def line():
 @pytest.fixture(scope="module")
 def digits():
     """Eleven uneven clients with images of 6 x 6 and a small 2NN for them."""
-    y = RNG.integers(0, 10, 300).astype(np.uint8)
-    x = (RNG.integers(0, 60, (300, 6, 6)) + 15 * y[:, None, None]).astype(np.uint8)
+    rng = np.random.default_rng(0)  # its own: tests may come in any order
+    y = rng.integers(0, 10, 300).astype(np.uint8)
+    x = (rng.integers(0, 60, (300, 6, 6)) + 15 * y[:, None, None]).astype(np.uint8)
     parts = [p for p in fedavg.partition_dirichlet(0, y, 11, alpha=0.5) if len(p)]
     return fedavg.pack(x, y, parts), fedavg.TwoNN(KEY, inputs=36, hidden=16), (x, y), parts
 
@@ -221,7 +222,7 @@ def test_training_counts_rounds_stops_at_the_target_and_runs_a_grid(digits):
         one = fedavg.train(model, federation, test, rounds=7, eval_every=3, lr=float(lr), **setting)
         np.testing.assert_allclose(one.accuracy, both.accuracy[:, i], atol=0.01)
         assert furthest(one.model, jax.tree.map(lambda w, i=i: w[i], both.model)) <= 1e-5
-    level = float(both.accuracy[0, 1])
+    level = float(one.accuracy.max()) - 0.02  # within rounding, of some of 300 examples
     early = fedavg.train(model, federation, test, rounds=7, lr=0.2, target=level, **setting)
     assert early.accuracy[-1] >= level and (early.accuracy[:-1] < level).all()
 
