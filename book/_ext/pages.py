@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from docutils import nodes
+from myst_nb.sphinx_ import HideCodeCellNode
+
 from lib.wording import typeset
 
 NOT_HERE = "–<span class='visually-hidden'> (not measured at this scale)</span>"
@@ -58,6 +61,41 @@ def plain_types(app, what, name, obj, options, signature, return_annotation):
     return clean(signature), clean(return_annotation)
 
 
+def one_fold(app, doctree, docname):
+    """Folded cells without output that follow each other go into one fold: those of the claims."""
+    for parent in list(doctree.findall(nodes.section)):
+        run: list[nodes.Node] = []
+        for child in [*parent.children, None]:
+            if child is not None and _only_folded(child):
+                run.append(child)
+                continue
+            if len(run) > 2:
+                group = HideCodeCellNode(
+                    prompt_show=f"Show the code of {len(run)} cells",
+                    prompt_hide=f"Hide the code of {len(run)} cells",
+                    classes=["above-input"],
+                )
+                box = nodes.container("", group, classes=["cell", "tag_hide-input"])
+                parent.insert(parent.index(run[0]), box)
+                for cell in run:
+                    parent.remove(cell)
+                    inside = [node for fold in cell.children for node in fold.children]
+                    cell.clear()
+                    cell.extend(inside)
+                    group.append(cell)
+            run = []
+
+
+def _only_folded(node):
+    """Whether a cell is folded as a whole, and has no output."""
+    return (
+        isinstance(node, nodes.container)
+        and "cell" in node["classes"]
+        and all(isinstance(part, HideCodeCellNode) for part in node.children)
+        and not any("cell_output" in one["classes"] for one in node.findall(nodes.container))
+    )
+
+
 def repair(app, exception):
     """Repair what is left to those who use no mouse, see no picture, or know no 2e-07."""
     if exception or app.builder.format != "html":
@@ -85,6 +123,7 @@ def setup(app):
     app.connect("html-page-context", colab, priority=900)
     app.connect("html-page-context", thebe_once, priority=901)
     app.connect("autodoc-process-signature", plain_types)
+    app.connect("doctree-resolved", one_fold)
     app.connect("build-finished", only_used_mathjax)
     app.connect("build-finished", repair)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
