@@ -279,6 +279,25 @@ def test_a_run_is_compared_with_that_of_the_chapter_as_it_is(house, monkeypatch,
     assert capsys.readouterr().out.endswith("PARAMETERS: no verdict differs\n")
 
 
+def test_a_kernel_that_does_not_come_up_is_started_again(monkeypatch):
+    said = ["Kernel died before replying to kernel_info"] * 2
+    tried = []
+
+    def start(*files, **options):
+        tried.append(files)
+        if said:
+            raise RuntimeError(said.pop())
+        return "done"
+
+    monkeypatch.setattr(executing.papermill, "execute_notebook", start)
+    assert executing.run_notebook("a", b=1) == "done" and len(tried) == 3
+    for said, count in ((["Kernel died before replying"] * 3, 3), (["Kernel died"], 1)):
+        tried.clear()
+        with pytest.raises(RuntimeError, match="Kernel died"):
+            executing.run_notebook("a")
+        assert len(tried) == count
+
+
 def test_a_path_is_seen_from_the_checkout(house, monkeypatch):
     monkeypatch.setattr(executing, "ROOT", house)
     asked = {"a": "lib/deep.py", "b": "absent", "c": 3, "d": str(house / "lib")}

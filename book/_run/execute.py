@@ -12,9 +12,11 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import papermill
+from nbformat import NotebookNode
 
 from chapters import ROOT, current, data_of, executed, key, seal, source, xla_flags
 
@@ -42,7 +44,7 @@ def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
     running = kept / out.name
     start = time.monotonic()
     try:
-        notebook = papermill.execute_notebook(
+        notebook = run_notebook(
             jupytext.read(source(slug)),
             running,
             parameters={"scale": scale, "seed": seed} | located(parameters),
@@ -77,6 +79,19 @@ def execute(slug: str, scale: str, seed: int, parameters: dict) -> Path:
     os.replace(running, out)
     shutil.rmtree(kept, ignore_errors=True)
     return out
+
+
+def run_notebook(*files: Any, **options: Any) -> NotebookNode:
+    """papermill's, once more if the kernel did not come up.
+
+    Two kernels that start at the same time may want the same port; one of them then ends at once.
+    """
+    for last in (False, False, True):
+        try:
+            return papermill.execute_notebook(*files, **options)
+        except RuntimeError as error:
+            if last or "before replying" not in str(error):
+                raise
 
 
 def located(parameters: dict) -> dict:
