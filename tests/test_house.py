@@ -291,7 +291,8 @@ def test_a_kernel_that_does_not_come_up_is_started_again(monkeypatch):
 
     monkeypatch.setattr(executing.papermill, "execute_notebook", start)
     assert executing.run_notebook("a", b=1) == "done" and len(tried) == 3
-    for said, count in ((["Kernel died before replying"] * 3, 3), (["Kernel died"], 1)):
+    for words, count in ((["Kernel died before replying"] * 3, 3), (["Kernel died"], 1)):
+        said[:] = words
         tried.clear()
         with pytest.raises(RuntimeError, match="Kernel died"):
             executing.run_notebook("a")
